@@ -1,0 +1,121 @@
+# Chatter's commands. `make help` lists them; `make demo` and `make test` are all that a fresh clone needs.
+
+PYTHON  ?= python3
+GO      ?= go
+UV      ?= uv
+ARGS    ?=
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+GRPCURL := v1.9.4
+
+# Stamps say what is installed; a file that is newer than its stamp makes the step run again.
+RUNTIME := $(VENV)/.stamp-runtime
+PROJECT := $(VENV)/.stamp-project
+DEV     := $(VENV)/.stamp-dev
+BENCH   := $(VENV)/.stamp-bench
+GEN     := chatter_grpc/_gen/__init__.py
+
+# Directories are among these, so that a proto that was removed or renamed is noticed too.
+PROTOS  := $(shell find protos)
+CODE    := $(wildcard chatter_grpc tests benchmarks hatch_build.py)
+COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-version 3.11 --generate-hashes \
+           --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help demo serve test check bench coverage generate format lock clean grpcurl
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(PROJECT) $(GEN) ## Start a server on embedded defaults, ask it a question and watch the answer arrive
+	$(BIN)/chatter-grpc demo $(ARGS)
+
+serve: $(PROJECT) $(GEN) ## Serve with the settings of the environment (ARGS="--help" lists the options)
+	$(BIN)/chatter-grpc serve $(ARGS)
+
+test: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests (ARGS="-x tests/unit" narrows them down)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(CODE)
+	$(BIN)/lint-imports
+	$(BIN)/deptry chatter_grpc
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+bench: $(BENCH) $(PROJECT) $(GEN) ## Run the benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
+
+coverage: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests and require 90 % branch coverage of core and rpc
+	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --include='chatter_grpc/core/*,chatter_grpc/rpc/*' --fail-under=90
+
+generate: $(PROJECT) ## Generate chatter_grpc/_gen from protos/
+	$(BIN)/python hatch_build.py
+	@touch $(GEN)
+
+format: $(DEV) ## Bring code and protos into their form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write
+
+lock: $(BIN)/python ## Lock the dependencies of pyproject.toml (ARGS=--upgrade takes the newest)
+	@command -v $(UV) >/dev/null || $(PIP) install uv
+	$(COMPILE) --group build -o requirements/runtime.txt
+	$(COMPILE) --group build --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(COMPILE) --group build --group dev --group bench -c requirements/dev.txt -o requirements/bench.txt
+
+clean: ## Remove everything that these commands made
+	rm -rf $(VENV) chatter_grpc/_gen dist build htmlcov .coverage .coverage.*
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Chatter needs Python 3.11 or newer; '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one with: make PYTHON=/path/to/python3 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): requirements/runtime.txt | $(BIN)/python
+	@echo "Installing the locked dependencies into $(VENV) (about a minute the first time)"
+	$(PIP) install --require-hashes --no-deps -r $<
+	@touch $@
+
+$(DEV): requirements/dev.txt $(RUNTIME)
+	@echo "Installing the locked development tools into $(VENV)"
+	$(PIP) install --require-hashes --no-deps -r $<
+	@touch $@
+
+$(BENCH): requirements/bench.txt $(DEV)
+	$(PIP) install --require-hashes --no-deps -r $<
+	@touch $@
+
+$(PROJECT): pyproject.toml hatch_build.py $(RUNTIME)
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(GEN): $(PROTOS) hatch_build.py $(PROJECT)
+	$(BIN)/python hatch_build.py
+	@touch $@
+
+# The cookbook's tests drive the server with grpcurl where Go can build it, and with `buf curl` where it cannot.
+ifneq ($(shell command -v $(GO) 2>/dev/null),)
+grpcurl: $(VENV)/.stamp-grpcurl-$(GRPCURL)
+
+$(VENV)/.stamp-grpcurl-$(GRPCURL): | $(BIN)/python
+	@echo "Building grpcurl $(GRPCURL) with $$($(GO) version)"
+	@GOBIN="$(CURDIR)/$(BIN)" $(GO) install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL) || { \
+	  echo "grpcurl could not be built (above). Go on without it, using buf curl: make GO= ..."; exit 1; }
+	@touch $@
+else
+grpcurl:
+	@echo "Go is not on PATH: the tests use buf curl instead of grpcurl"
+endif
