@@ -208,7 +208,7 @@ class RateLimited(ChatterError):
     """Too many calls; wait as long as the details say."""
 
     def __init__(self, *, limit_class: str, retry_after: float) -> None:
-        super().__init__(retry_after=retry_after, **{"class": limit_class})
+        super().__init__(retry_after=retry_after, limit_class=limit_class)
 
 
 class LoginThrottled(ChatterError):
@@ -222,7 +222,7 @@ class ProviderUnavailable(ChatterError):
     """The model's provider could not be reached or answered with a fault of its own."""
 
     def __init__(self, *, provider: str, status: int | None = None) -> None:
-        super().__init__(provider=provider, **({} if status is None else {"status": str(status)}))
+        super().__init__(provider=provider, status="none" if status is None else str(status))
 
 
 class ProviderRateLimited(ChatterError):

@@ -39,9 +39,7 @@ class EarlierRequest:
     payload_hash: bytes
 
 
-async def claim_request(
-    store: RequestStore, key: RequestKey | None, resource_id: str, now: datetime
-) -> str | None:
+async def claim_request(store: RequestStore, key: RequestKey | None, resource_id: str, now: datetime) -> str | None:
     """Record ``key`` for a new resource, or return the id of the resource that an equal request made before.
 
     Raises ``RequestIdReused`` where the earlier request had another payload. No key, no record.

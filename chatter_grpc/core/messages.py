@@ -1,0 +1,75 @@
+"""Messages: the turns of a conversation, as they are stored."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from chatter_grpc.core.models import FinishReason, Role
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """A piece of a message's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn. ``index`` counts from 1 in its conversation; 0 before it is stored.
+
+    What a model call knows (model, provider, finish reason, usage, latency) is unset on a user's message.
+    """
+
+    id: str
+    owner_id: str
+    conversation_id: str
+    run_id: str
+    role: Role
+    parts: tuple[TextPart, ...]
+    text_sha256: str
+    created_at: datetime
+    index: int = 0
+    model: str = ""
+    provider: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    latency_ms: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The concatenation of the text parts."""
+        return "".join(part.text for part in self.parts)
+
+
+def sha256_of(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8, in lower-case hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class MessageStore(Protocol):
+    """Keeps messages, inside a transaction. Those of deleted conversations are invisible to the reading methods."""
+
+    async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> None:
+        """Add messages of one conversation whose row the transaction holds, and give them the next indexes.
+
+        Adds to the conversation's message count, last message time and usage (``usage`` is the run's, once).
+        """
+        ...
+
+    async def get(self, owner_id: str, message_id: str) -> Message:
+        """Return an owner's message; raises ``MessageNotFound``."""
+        ...
+
+    async def list(
+        self, owner_id: str, conversation_id: str, page: PageRequest, *, newest_first: bool
+    ) -> Page[Message]:
+        """Return one page of a conversation's messages by index."""
+        ...
+
+    async def latest(self, owner_id: str, conversation_id: str, before_index: int, count: int) -> tuple[Message, ...]:
+        """Return the ``count`` messages that end just before an index, in order."""
+        ...

@@ -1,0 +1,160 @@
+"""A run's record, and the stores that keep runs and their logs."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from chatter_grpc.core.conversations import Memory, ModelSettings
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.runs.events import Batch, Entry
+from chatter_grpc.core.usage import Usage
+
+
+class RunState(StrEnum):
+    """How far a run is."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class WorkflowKind(StrEnum):
+    """A workflow that is built in."""
+
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInput:
+    """Everything that an attempt needs to begin, fixed when the run starts.
+
+    ``settings`` are resolved (its model is never ``None``). ``before_index`` is the user message's index: memory
+    reaches back from there.
+    """
+
+    user_message_id: str
+    user_text: str
+    before_index: int
+    settings: ModelSettings
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One piece of work that takes time. Exactly one of ``kind`` and ``workflow_id`` is set."""
+
+    id: str
+    owner_id: str
+    actor_id: str
+    conversation_id: str
+    kind: WorkflowKind | None
+    workflow_id: str | None
+    input: RunInput
+    state: RunState
+    created_at: datetime
+    attempt: int = 1
+    last_seq: int = 0
+    usage: Usage = field(default_factory=Usage)
+    failure_reason: str = ""
+    failure_message: str = ""
+    cancel_requested_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How an attempt ends its run; ``failure_reason`` and ``failure_message`` are set on a failure alone."""
+
+    state: RunState
+    usage: Usage
+    finished_at: datetime
+    failure_reason: str = ""
+    failure_message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; ``None`` and empty mean all."""
+
+    conversation_id: str = ""
+    state: RunState | None = None
+
+
+class RunStore(Protocol):
+    """Keeps runs and reads their logs, inside a transaction."""
+
+    async def add(self, run: Run, first: Batch, *, process_id: str, lease_seconds: float) -> None:
+        """Insert a run with its first events and a lease for ``process_id`` by the database's clock.
+
+        Raises ``ConversationBusy`` with the other run's id where the conversation has an active run.
+        """
+        ...
+
+    async def get(self, owner_id: str, run_id: str) -> Run:
+        """Return an owner's run; raises ``RunNotFound``."""
+        ...
+
+    async def list(self, owner_id: str, wanted: RunFilter, page: PageRequest) -> Page[Run]:
+        """Return one page of an owner's runs, the latest first."""
+        ...
+
+    async def active(self, owner_ids: Collection[str], conversation_id: str = "") -> tuple[Run, ...]:
+        """Return the owners' active runs, at most 1,000, those of one conversation where it is given."""
+        ...
+
+    async def request_cancel(self, run_ids: Collection[str], at: datetime) -> None:
+        """Record the intent to cancel active runs; the first intent's time stays."""
+        ...
+
+    async def cancel_requested(self, process_id: str) -> tuple[str, ...]:
+        """Return the ids of the active runs of a process that have a cancel intent."""
+        ...
+
+    async def finish(self, end: RunEnd, last: Batch) -> bool:
+        """Append an attempt's last events and end its run, if the attempt still is the current one of an active run.
+
+        Returns ``False``, with nothing written, where it is not.
+        """
+        ...
+
+    async def read_log(self, run_id: str, after_seq: int, max_bytes: int) -> Sequence[Entry]:
+        """Return committed entries after a number, in order; at least one batch where there is one, then up to a size.
+
+        A batch that reaches over ``after_seq`` is cut, so that the first entry begins at ``after_seq + 1``.
+        """
+        ...
+
+    async def renew_leases(self, process_id: str, lease_seconds: float) -> None:
+        """Extend the leases of a process's active runs, by the database's clock."""
+        ...
+
+    async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:
+        """Take over active runs whose lease has expired: raise their attempt by one and lease them to ``process_id``.
+
+        The runs are returned with the new attempt; what an attempt before wrote afterwards is fenced off. Two
+        processes never take the same run.
+        """
+        ...
+
+    async def expire_leases(self) -> int:
+        """End the leases of all active runs at once and return their number; only for the sole user of a database."""
+        ...
+
+
+class LogCommitter(Protocol):
+    """Writes log batches below the ORM: one transaction for all runs of a process, one fence per run."""
+
+    async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
+        """Append the batches of distinct runs, and return the ids of the runs whose attempt is no longer current.
+
+        Those are not written; the others are, durably, when this returns. Raises ``StorageUnavailable`` with nothing
+        written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the connection."""
+        ...

@@ -1,0 +1,82 @@
+"""The database as the use-cases see it: transactions that hold every store."""
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from chatter_grpc.core.api_keys import ApiKeyStore
+from chatter_grpc.core.conversations import ConversationStore
+from chatter_grpc.core.messages import MessageStore
+from chatter_grpc.core.requests import RequestStore
+from chatter_grpc.core.revocations import RevocationStore
+from chatter_grpc.core.runs.run import RunStore
+from chatter_grpc.core.sessions import SessionStore
+from chatter_grpc.core.signing_keys import SigningKeyStore
+from chatter_grpc.core.users import UserStore
+
+
+class Transaction(Protocol):
+    """One transaction: what its stores read is consistent, what they write is committed together or not at all."""
+
+    @property
+    def users(self) -> UserStore:
+        """Accounts and owners."""
+        ...
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Login sessions."""
+        ...
+
+    @property
+    def api_keys(self) -> ApiKeyStore:
+        """API keys."""
+        ...
+
+    @property
+    def signing_keys(self) -> SigningKeyStore:
+        """Keys that sign tokens."""
+        ...
+
+    @property
+    def revocations(self) -> RevocationStore:
+        """Revoked credentials."""
+        ...
+
+    @property
+    def requests(self) -> RequestStore:
+        """Request ids."""
+        ...
+
+    @property
+    def conversations(self) -> ConversationStore:
+        """Conversations."""
+        ...
+
+    @property
+    def messages(self) -> MessageStore:
+        """Messages."""
+        ...
+
+    @property
+    def runs(self) -> RunStore:
+        """Runs and their logs."""
+        ...
+
+
+class Storage(Protocol):
+    """Opens transactions. Waiting for a connection, and every statement, has a deadline."""
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that reads. Raises ``StorageUnavailable``, on opening or within."""
+        ...
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that writes: committed when the block ends, rolled back when it raises.
+
+        Raises ``StorageUnavailable``, on opening, within or on commit.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life; raises ``StorageUnavailable``."""
+        ...
