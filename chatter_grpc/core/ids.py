@@ -15,5 +15,5 @@ RUN: Final = "run"
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh id such as ``run_019a…``: the prefix and 32 hexadecimal digits; later ids sort after earlier ones."""
+    """Return a fresh id such as ``run_019a…``: prefix and 32 hexadecimal digits; later ids sort after earlier ones."""
     return f"{prefix}_{uuid7().hex}"

@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """An Ed25519 pair; ``sealed_private`` is encrypted under the server's secret, ``retired_at`` ends signing with it."""
+    """An Ed25519 pair; ``sealed_private`` is sealed under the server's secret, ``retired_at`` ends signing with it."""
 
     kid: str
     public: bytes
