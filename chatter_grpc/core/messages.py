@@ -53,10 +53,11 @@ def sha256_of(text: str) -> str:
 class MessageStore(Protocol):
     """Keeps messages, inside a transaction. Those of deleted conversations are invisible to the reading methods."""
 
-    async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> None:
-        """Add messages of one conversation whose row the transaction holds, and give them the next indexes.
+    async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> int:
+        """Add messages to a conversation, deleted or not, and return the index that the first of them got.
 
-        Adds to the conversation's message count, last message time and usage (``usage`` is the run's, once).
+        Holds the conversation's row until the transaction ends. Adds to its message count, last message time and
+        usage (``usage`` is the run's, once); no messages, and only the usage is added.
         """
         ...
 

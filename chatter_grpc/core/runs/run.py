@@ -83,6 +83,14 @@ class RunFilter:
     state: RunState | None = None
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LogPosition:
+    """A place in a run's log: just after event ``seq`` as ``attempt`` wrote it. (0, 0) is the beginning."""
+
+    attempt: int = 0
+    seq: int = 0
+
+
 class RunStore(Protocol):
     """Keeps runs and reads their logs, inside a transaction."""
 
@@ -120,10 +128,12 @@ class RunStore(Protocol):
         """
         ...
 
-    async def read_log(self, run_id: str, after_seq: int, max_bytes: int) -> Sequence[Entry]:
-        """Return committed entries after a number, in order; at least one batch where there is one, then up to a size.
+    async def read_log(self, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
+        """Return committed entries after a position, in log order; at least one batch if there is one, up to a size.
 
-        A batch that reaches over ``after_seq`` is cut, so that the first entry begins at ``after_seq + 1``.
+        After a position lie the events of its attempt with a greater number, and all events of later attempts: a
+        position ahead of what its attempt ever committed goes on with the next attempt's first event. A batch that
+        reaches over the position is cut, so that its first entry begins just after it.
         """
         ...
 
@@ -150,8 +160,8 @@ class LogCommitter(Protocol):
     async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
         """Append the batches of distinct runs, and return the ids of the runs whose attempt is no longer current.
 
-        Those are not written; the others are, durably, when this returns. Raises ``StorageUnavailable`` with nothing
-        written.
+        Those are not written; the others are, durably, when this returns. Raises ``StorageUnavailable`` where it is
+        not known whether they are: an equal batch may then be sent again, and is written once.
         """
         ...
 
