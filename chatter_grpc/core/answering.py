@@ -1,0 +1,81 @@
+"""Asks a model and writes its answer into a run as it arrives."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from chatter_grpc.core.errors import ChatterError, ProviderStreamBroken
+from chatter_grpc.core.models import (
+    Finished,
+    FinishReason,
+    ModelDelta,
+    ModelRequest,
+    OfferedModel,
+    ReasoningPiece,
+    TextPiece,
+    TokenCount,
+)
+from chatter_grpc.core.runs.writer import FinishedMessage, MessageWriter, StepWriter
+from chatter_grpc.core.usage import Usage, estimate_tokens, usage_of
+
+
+async def write_answer(step: StepWriter, model: OfferedModel, request: ModelRequest) -> FinishedMessage:
+    """Stream one answer of ``model`` into ``step`` and return it finished.
+
+    A cancellation closes the provider's connection, finishes the message as far as it came, and goes on upwards. A
+    failure discards what was written and raises the provider's typed error.
+    """
+    answer = _Answer(step.start_message(model.info.name, model.info.provider), model, request)
+    # The port promises an async generator; leaving the block closes it, and with it the provider's connection.
+    batches = cast("AsyncGenerator[Sequence[ModelDelta]]", model.chat.stream(request))
+    try:
+        async with aclosing(batches):
+            async for batch in batches:
+                answer.take(batch)
+                await step.room()
+        if answer.finish_reason is None:
+            raise ProviderStreamBroken(provider=model.info.provider)
+        return answer.message.finish(answer.finish_reason, answer.usage())
+    except asyncio.CancelledError:
+        if answer.message.started:
+            answer.message.finish(FinishReason.CANCELLED, answer.usage())
+        raise
+    except ChatterError:
+        answer.message.discard(answer.usage())
+        raise
+
+
+class _Answer:
+    """What is known of an answer while it arrives."""
+
+    def __init__(self, message: MessageWriter, model: OfferedModel, request: ModelRequest) -> None:
+        self.message = message
+        self.finish_reason: FinishReason | None = None
+        self._model = model
+        self._request = request
+        self._count: TokenCount | None = None
+        self._reasoning_size = 0
+
+    def take(self, batch: Sequence[ModelDelta]) -> None:
+        """Write a batch of deltas."""
+        message = self.message
+        for delta in batch:
+            if isinstance(delta, TextPiece):
+                message.add_text(delta.text)
+            elif isinstance(delta, ReasoningPiece):
+                self._reasoning_size += estimate_tokens(delta.text)
+                message.add_reasoning(delta.text)
+            elif isinstance(delta, TokenCount):
+                self._count = delta
+            elif isinstance(delta, Finished):
+                self.finish_reason = delta.reason
+
+    def usage(self) -> Usage:
+        """Return the provider's count, or an estimate where it gave none."""
+        if self._count is not None:
+            return usage_of(self._count, self._model.info.price, estimated=False)
+        prompt = estimate_tokens(self._request.system_prompt)
+        prompt += sum(estimate_tokens(turn.text) for turn in self._request.turns)
+        count = TokenCount(prompt, estimate_tokens(self.message.written) + self._reasoning_size)
+        return usage_of(count, self._model.info.price, estimated=True)

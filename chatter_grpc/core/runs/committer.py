@@ -1,0 +1,127 @@
+"""The group committer: writes the events of all runs of this process to the database, behind their delivery."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.runs.events import Batch
+from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.runs.tail import Tail
+
+RETRY_PAUSE: Final = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitSettings:
+    """How far delivery may run ahead of durability.
+
+    ``interval`` is the time between commits, ``max_age`` and ``max_size`` bound what one run has uncommitted before its
+    provider is not read further, ``give_up_after`` is how long the database may be away before runs are lost. Times
+    are in seconds.
+    """
+
+    interval: float = 0.05
+    max_age: float = 1.0
+    max_size: int = 256 * 1024
+    give_up_after: float = 20.0
+
+
+class GroupCommitter:
+    """Gathers what the tails of this process hold and commits it for all of them at once.
+
+    ``notify`` is called with the ids of the runs that have new committed events.
+    """
+
+    def __init__(self, log: LogCommitter, notify: Callable[[Collection[str]], None], settings: CommitSettings) -> None:
+        self._log = log
+        self._notify = notify
+        self.settings = settings
+        self._dirty: dict[str, Tail] = {}
+        self._work = asyncio.Event()
+        self._committed = asyncio.Event()
+        self._in_flight: frozenset[str] = frozenset()
+
+    def note(self, tail: Tail) -> None:
+        """Have a tail's events committed with the next group."""
+        tail.dirty = True
+        tail.oldest_uncommitted = time.monotonic()
+        self._dirty[tail.run_id] = tail
+        self._work.set()
+
+    def is_behind(self, tail: Tail) -> bool:
+        """Whether a run has so much uncommitted that it must not write on."""
+        if tail.uncommitted_size > self.settings.max_size:
+            return True
+        oldest = tail.oldest_uncommitted
+        return oldest is not None and time.monotonic() - oldest > self.settings.max_age
+
+    async def room(self, tail: Tail) -> None:
+        """Wait until a run may write on, or is lost."""
+        while self.is_behind(tail) and not tail.lost:
+            self._work.set()
+            await self._committed.wait()
+
+    async def withdraw(self, tail: Tail) -> Batch | None:
+        """Take a run out of the group and return what is left to commit, for a transaction of its own."""
+        self._dirty.pop(tail.run_id, None)
+        tail.dirty = False
+        while tail.run_id in self._in_flight:
+            await self._committed.wait()
+        self._dirty.pop(tail.run_id, None)
+        return tail.take()
+
+    async def run(self) -> None:
+        """Commit groups until cancelled. Cancel it after all runs have ended: what a run left is lost."""
+        while True:
+            await self._work.wait()
+            await asyncio.sleep(self.settings.interval)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        self._work.clear()
+        group: list[tuple[Tail, Batch, int]] = []
+        for tail in self._dirty.values():
+            tail.dirty = False
+            batch = tail.take()
+            if batch is not None:
+                group.append((tail, batch, tail.size))
+        self._dirty = {}
+        if not group:
+            return
+        self._in_flight = frozenset(tail.run_id for tail, _, _ in group)
+        try:
+            losers = await self._write([batch for _, batch, _ in group])
+            for tail, batch, size in group:
+                if losers is None or tail.run_id in losers:
+                    tail.mark_lost()
+                else:
+                    if not tail.dirty:
+                        tail.oldest_uncommitted = None
+                    tail.mark_committed(batch, size)
+        finally:
+            self._in_flight = frozenset()
+            committed, self._committed = self._committed, asyncio.Event()
+            committed.set()
+        self._notify([tail.run_id for tail, _, _ in group])
+
+    async def _write(self, batches: list[Batch]) -> Collection[str] | None:
+        """Commit batches, trying again while the database is away; ``None`` where it stays away for too long."""
+        give_up_at = time.monotonic() + self.settings.give_up_after
+        while True:
+            try:
+                return await self._log.commit(batches)
+            except StorageUnavailable:
+                if time.monotonic() > give_up_at:
+                    _log.error("run_log_lost", extra={"runs": len(batches)})
+                    return None
+                await asyncio.sleep(RETRY_PAUSE)
+            except Exception:  # noqa: BLE001
+                # A fault of ours in one group must not end the commits of all later ones.
+                _log.exception("run_log_fault", extra={"runs": len(batches)})
+                return None

@@ -1,0 +1,105 @@
+"""Ends a run: its last event, its messages, its usage and its state, in one fenced transaction."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from chatter_grpc.core.errors import ChatterError, StorageUnavailable
+from chatter_grpc.core.messages import Message, TextPart
+from chatter_grpc.core.models import Role
+from chatter_grpc.core.runs.events import Batch, RunCancelled, RunCompleted, RunFailed, StoredMessage, Terminal
+from chatter_grpc.core.runs.run import Run, RunEnd, RunState
+from chatter_grpc.core.runs.writer import FinishedMessage
+from chatter_grpc.core.storage import Storage
+from chatter_grpc.core.usage import Usage
+
+TRIES: Final = 100
+RETRY_PAUSE: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt came out; ``failure`` is set exactly where the state is failed."""
+
+    state: RunState
+    failure: ChatterError | None = None
+
+    def last_event(self, messages: tuple[StoredMessage, ...], usage: Usage) -> Terminal:
+        """Return the run's last event."""
+        if self.failure is not None:
+            return RunFailed(self.failure.reason, self.failure.message, messages, usage)
+        if self.state is RunState.CANCELLED:
+            return RunCancelled(messages, usage)
+        return RunCompleted(messages, usage)
+
+
+class _FenceLost(Exception):
+    """Rolls the transaction back: another attempt holds the run."""
+
+
+async def end_run(
+    storage: Storage,
+    run: Run,
+    outcome: Outcome,
+    last: Batch,
+    messages: Sequence[FinishedMessage],
+    usage: Usage,
+    now: datetime,
+) -> bool:
+    """Write the end of a run; ``last`` are its last events, the terminal one included.
+
+    Returns whether the attempt still held the run; where it did not, nothing is written. While the database is away it
+    is tried again for some 20 seconds, then ``StorageUnavailable`` is raised.
+    """
+    failure = outcome.failure
+    end = RunEnd(
+        state=outcome.state,
+        usage=usage,
+        finished_at=now,
+        failure_reason=failure.reason if failure else "",
+        failure_message=failure.message if failure else "",
+    )
+    stored = tuple(_stored(run, message, now) for message in messages)
+    for attempt in range(TRIES):
+        try:
+            async with storage.write() as tx:
+                # The conversation's row first: whoever locks both rows does so in this order.
+                await tx.messages.append(run.conversation_id, stored, usage)
+                if not await tx.runs.finish(end, last):
+                    raise _FenceLost
+        except _FenceLost:
+            # After a commit whose answer was lost, the run has ended as we meant it to.
+            return attempt > 0 and await _ended_as(storage, run, last)
+        except StorageUnavailable:
+            if attempt == TRIES - 1:
+                raise
+            await asyncio.sleep(RETRY_PAUSE)
+        else:
+            return True
+    raise AssertionError("unreachable")
+
+
+async def _ended_as(storage: Storage, run: Run, last: Batch) -> bool:
+    async with storage.read() as tx:
+        now = await tx.runs.get(run.owner_id, run.id)
+    return now.state is not RunState.RUNNING and now.attempt == last.attempt and now.last_seq == last.last_seq
+
+
+def _stored(run: Run, message: FinishedMessage, now: datetime) -> Message:
+    return Message(
+        id=message.id,
+        owner_id=run.owner_id,
+        conversation_id=run.conversation_id,
+        run_id=run.id,
+        role=Role.ASSISTANT,
+        parts=(TextPart(text=message.text),) if message.text else (),
+        text_sha256=message.text_sha256,
+        created_at=now,
+        model=message.model,
+        provider=message.provider,
+        finish_reason=message.finish_reason,
+        usage=message.usage,
+        latency_ms=message.latency_ms,
+    )

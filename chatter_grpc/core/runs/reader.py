@@ -1,0 +1,157 @@
+"""Readers of runs: each holds a cursor and nothing else, and is served from memory where it can be."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Self
+
+from chatter_grpc.core.runs.events import TERMINAL, Entry
+from chatter_grpc.core.runs.run import LogPosition
+from chatter_grpc.core.runs.tail import Tail
+from chatter_grpc.core.runs.wakeups import WakeUps
+from chatter_grpc.core.storage import Storage
+
+HEARTBEAT_SECONDS: Final = 15.0
+# A frame's bound, in characters; a client takes 4 MiB by default.
+FRAME_SIZE: Final = 128 * 1024
+
+
+class Control(StrEnum):
+    """What a stream says of itself, outside the log."""
+
+    HEARTBEAT = "heartbeat"
+    CAUGHT_UP = "caught_up"
+    HAND_OFF = "hand_off"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What gathered since the chunk before: events, the position after them, and possibly a control behind them."""
+
+    entries: tuple[Entry, ...]
+    position: LogPosition
+    control: Control | None = None
+
+
+class RunReader:
+    """Reads one run from a position to its end; made by ``Readers.open``, used as an asynchronous context.
+
+    Nothing is queued for it: ``next`` looks at the log as it is. Between calls it holds no database session.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        position: LogPosition,
+        *,
+        tail: Callable[[], Tail | None],
+        storage: Storage,
+        wakeups: WakeUps,
+    ) -> None:
+        self.run_id = run_id
+        self.position = position
+        self._tail_of_run = tail
+        self._storage = storage
+        self._wakeups = wakeups
+        self._tail: Tail | None = None
+        self._caught_up = False
+        self._ended = False
+        self._stopping = False
+        self._failure: Exception | None = None
+        self._wanted: asyncio.Future[None] | None = None
+        self._news = True
+        self._spoke_at = time.monotonic()
+        self._unsubscribe: Callable[[], None] = lambda: None
+
+    async def __aenter__(self) -> Self:
+        self._unsubscribe = self._wakeups.subscribe(self.run_id, self.wake)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unsubscribe()
+        self._follow(None)
+
+    def wake(self) -> None:
+        """Have the reader look again."""
+        self._news = True
+        wanted = self._wanted
+        if wanted is not None and not wanted.done():
+            wanted.set_result(None)
+
+    def hand_off(self) -> None:
+        """Have the reader end with its cursor, because this server stops."""
+        self._stopping = True
+        self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Have the reader end with an error, because its caller is no longer to be trusted."""
+        self._failure = error
+        self.wake()
+
+    async def next(self) -> Chunk | None:
+        """Return the next chunk as soon as there is one, ``None`` after the run's last event or a hand-off.
+
+        Raises what ``fail`` was given, and ``StorageUnavailable``.
+        """
+        while not self._ended:
+            if self._failure is not None:
+                raise self._failure
+            self._news = False
+            entries, at_end = await self._read()
+            if entries:
+                last = entries[-1]
+                self.position = LogPosition(last.attempt, last.seq)
+                self._ended = isinstance(last.body, TERMINAL)
+            control = self._control(at_end=at_end, silent=not entries)
+            if entries or control is not None:
+                self._spoke_at = time.monotonic()
+                return Chunk(entries, self.position, control)
+            await self._wait()
+        return None
+
+    def _control(self, *, at_end: bool, silent: bool) -> Control | None:
+        if (at_end or self._ended) and not self._caught_up:
+            self._caught_up = True
+            return Control.CAUGHT_UP
+        if self._stopping and not self._ended:
+            self._ended = True
+            return Control.HAND_OFF
+        if silent and time.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
+            return Control.HEARTBEAT
+        return None
+
+    async def _read(self) -> tuple[tuple[Entry, ...], bool]:
+        """Return what comes after the position, and whether that is known to be all that there is."""
+        tail = self._tail
+        if tail is None or tail.lost:
+            tail = self._tail_of_run()
+            self._follow(tail)
+        if tail is not None:
+            entries = tail.read(self.position, FRAME_SIZE)
+            if entries is not None:
+                return entries, not entries or entries[-1].seq >= tail.visible_seq
+        async with self._storage.read() as tx:
+            found = tuple(await tx.runs.read_log(self.run_id, self.position, FRAME_SIZE))
+        return found, not found
+
+    def _follow(self, tail: Tail | None) -> None:
+        if self._tail is not None:
+            self._tail.unwatch(self)
+        self._tail = tail
+        if tail is not None:
+            tail.watch(self, self.wake)
+
+    async def _wait(self) -> None:
+        """Wait for news; the wake-ups' tick bounds it."""
+        if self._news:
+            return
+        self._wanted = asyncio.get_running_loop().create_future()
+        try:
+            await self._wanted
+        finally:
+            self._wanted = None

@@ -1,0 +1,78 @@
+"""What a caller may do with runs: look at them, watch them, cancel them."""
+
+from dataclasses import replace
+from typing import Final
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.clock import Clock
+from chatter_grpc.core.errors import RunAlreadyFinished
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.runs.reader import RunReader
+from chatter_grpc.core.runs.run import LogPosition, Run, RunFilter, RunState
+from chatter_grpc.core.runs.supervisor import Supervisor
+from chatter_grpc.core.runs.wakeups import WakeUps
+from chatter_grpc.core.storage import Storage
+
+# How long CancelRun waits for the one who does the work.
+CANCEL_SECONDS: Final = 2.0
+BEGINNING: Final = LogPosition()
+
+
+class Runs:
+    """The use-cases of runs."""
+
+    def __init__(self, storage: Storage, supervisor: Supervisor, wakeups: WakeUps, clock: Clock) -> None:
+        self._storage = storage
+        self._supervisor = supervisor
+        self._wakeups = wakeups
+        self._clock = clock
+
+    async def get(self, caller: Caller, run_id: str) -> Run:
+        """Return one of the caller's runs; raises ``RunNotFound``."""
+        async with self._storage.read() as tx:
+            return await tx.runs.get(caller.owner_id, run_id)
+
+    async def list(self, caller: Caller, wanted: RunFilter, page: PageRequest) -> Page[Run]:
+        """Return one page of the caller's runs, the latest first."""
+        async with self._storage.read() as tx:
+            return await tx.runs.list(caller.owner_id, wanted, page)
+
+    async def watch(self, caller: Caller, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
+        """Return a reader of one of the caller's runs; raises ``RunNotFound``."""
+        await self.get(caller, run_id)
+        return self.reader(run_id, position)
+
+    def reader(self, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
+        """Return a reader of a run that the caller is known to own."""
+        supervisor = self._supervisor
+        return RunReader(
+            run_id,
+            position,
+            tail=lambda: supervisor.tail(run_id),
+            storage=self._storage,
+            wakeups=self._wakeups,
+        )
+
+    async def cancel(self, caller: Caller, run_id: str) -> Run:
+        """Cancel one of the caller's runs and return it as it ended.
+
+        The intent is durable before anyone acts on it, and is carried out even if the one who asks goes away. Raises
+        ``RunNotFound``, and ``RunAlreadyFinished`` where the run ended otherwise before.
+        """
+        return await self._supervisor.finish_despite_cancel(self._cancel(caller, run_id))
+
+    async def _cancel(self, caller: Caller, run_id: str) -> Run:
+        async with self._storage.write() as tx:
+            run = await tx.runs.get(caller.owner_id, run_id)
+            if run.state is RunState.RUNNING:
+                await tx.runs.request_cancel((run_id,), self._clock())
+        if run.state is RunState.RUNNING:
+            self._supervisor.cancel_here((run_id,))
+            await self._wait_ended(run_id)
+            run = await self.get(caller, run_id)
+        if run.state in (RunState.COMPLETED, RunState.FAILED):
+            raise RunAlreadyFinished(run_id=run_id, state=run.state.value)
+        return run
+
+    async def _wait_ended(self, run_id: str) -> None:
+        await self._supervisor.wait_ended(run_id, CANCEL_SECONDS)

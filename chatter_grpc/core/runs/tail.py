@@ -1,0 +1,209 @@
+"""The end of one run's log in memory: what is not committed yet, and a stretch of what is."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from chatter_grpc.core.runs.events import BARRIERS, TERMINAL, Batch, Body, DeltaKind, Deltas, Entry
+from chatter_grpc.core.runs.run import LogPosition
+
+# An event's share of the sizes below, beside its text: numbers, ids, time.
+EVENT_SIZE: Final = 24
+# So many committed events' sizes stay in memory for readers that are a little late; later ones read the database.
+KEPT_SIZE: Final = 64 * 1024
+
+
+class Tail:
+    """Numbers a run's events, holds them until they are committed, and shows them to the readers of this process.
+
+    One attempt writes, one committer takes batches, any number of readers look. Sizes are in characters of text plus
+    ``EVENT_SIZE`` for each event. Nothing at or behind an uncommitted barrier is shown.
+    """
+
+    __slots__ = (
+        "_barriers",
+        "_entries",
+        "_growing",
+        "_kept_size",
+        "_taken_seq",
+        "_watchers",
+        "attempt",
+        "committed_seq",
+        "committed_size",
+        "dirty",
+        "ended",
+        "last_seq",
+        "lost",
+        "oldest_uncommitted",
+        "run_id",
+        "size",
+    )
+
+    def __init__(self, run_id: str, attempt: int, committed: Sequence[Entry], committed_seq: int) -> None:
+        self.run_id = run_id
+        self.attempt = attempt
+        self.last_seq = committed_seq
+        self.committed_seq = committed_seq
+        self.size = 0
+        self.committed_size = 0
+        self.ended = False
+        self.lost = False
+        self.dirty = False
+        self.oldest_uncommitted: float | None = None
+        self._entries: deque[Entry] = deque(committed)
+        self._growing: list[str] | None = None
+        self._barriers: deque[int] = deque()
+        self._taken_seq = committed_seq
+        self._kept_size = 0
+        self._watchers: dict[object, Callable[[], None]] = {}
+
+    @property
+    def visible_seq(self) -> int:
+        """The number of the last event that readers may see."""
+        return self._barriers[0] - 1 if self._barriers else self.last_seq
+
+    @property
+    def uncommitted_size(self) -> int:
+        """The size of all events that are not committed."""
+        return self.size - self.committed_size
+
+    def append(self, step_id: str, body: Body) -> int:
+        """Add an event (not a delta) and return its number."""
+        self._growing = None
+        seq = self.last_seq + 1
+        self._entries.append(Entry(seq, self.attempt, step_id, time.time_ns() // 1000, body))
+        if isinstance(body, BARRIERS):
+            self._barriers.append(seq)
+        self._grow(seq, EVENT_SIZE)
+        return seq
+
+    def append_delta(self, step_id: str, kind: DeltaKind, message_id: str, text: str) -> None:
+        """Add one delta; it joins the entry before it where that is of the same kind, message, step and batch."""
+        growing = self._growing
+        if growing is not None:
+            last = self._entries[-1]
+            body = last.body
+            # Only an entry of deltas is ever left growing.
+            if body.message_id == message_id and body.kind is kind and last.step_id == step_id:  # type: ignore[union-attr]
+                growing.append(text)
+                self._grow(self.last_seq + 1, len(text) + EVENT_SIZE)
+                return
+        pieces = [text]
+        self._growing = pieces
+        seq = self.last_seq + 1
+        self._entries.append(
+            Entry(seq, self.attempt, step_id, time.time_ns() // 1000, Deltas(kind, message_id, pieces))
+        )
+        self._grow(seq, len(text) + EVENT_SIZE)
+
+    def _grow(self, seq: int, size: int) -> None:
+        self.last_seq = seq
+        self.size += size
+        if self._watchers and not self._barriers:
+            self.wake()
+
+    def read(self, after: LogPosition, max_size: int) -> tuple[Entry, ...] | None:
+        """Return visible entries after a position, at least one delta if there is one and up to a size.
+
+        Returns ``None`` where they are not all here: the position lies before what is kept in memory, or another
+        attempt wrote it.
+        """
+        if after.attempt > self.attempt or (after.attempt < self.attempt and after.attempt != 0):
+            return None
+        visible = self.visible_seq
+        seq = after.seq
+        if seq >= visible:
+            return ()
+        if not self._entries or seq < self._entries[0].first_seq - 1:
+            return None
+        found: list[Entry] = []
+        for entry in reversed(self._entries):
+            if entry.seq <= seq:
+                break
+            found.append(entry)
+        chosen: list[Entry] = []
+        room = max_size
+        for entry in reversed(found):
+            if entry.first_seq > visible or room <= 0:
+                break
+            part = _fit(_between(entry, seq, visible), room)
+            room -= _size_of(part)
+            chosen.append(part)
+        return tuple(chosen)
+
+    def take(self) -> Batch | None:
+        """Return everything that no batch before held, to be committed; ``None`` where there is nothing."""
+        if self.last_seq == self._taken_seq:
+            return None
+        self._growing = None
+        entries: deque[Entry] = deque()
+        for entry in reversed(self._entries):
+            if entry.seq <= self._taken_seq:
+                break
+            entries.appendleft(entry)
+        self._taken_seq = self.last_seq
+        return Batch(self.run_id, self.attempt, tuple(entries))
+
+    def mark_committed(self, batch: Batch, size: int) -> None:
+        """Note that a batch is durable (``size`` is ``self.size`` as it was when the batch was taken)."""
+        self.committed_seq = batch.last_seq
+        self._kept_size += size - self.committed_size
+        self.committed_size = size
+        while self._barriers and self._barriers[0] <= batch.last_seq:
+            self._barriers.popleft()
+        if isinstance(batch.entries[-1].body, TERMINAL):
+            self.ended = True
+        entries = self._entries
+        while self._kept_size > KEPT_SIZE and len(entries) > 1 and entries[0].seq <= self.committed_seq:
+            self._kept_size -= _size_of(entries.popleft())
+        self.wake()
+
+    def mark_lost(self) -> None:
+        """Note that this attempt no longer holds the run: nothing more is taken in, readers go to the database."""
+        self.lost = True
+        self.wake()
+
+    def watch(self, watcher: object, wake: Callable[[], None]) -> None:
+        """Call ``wake`` after each change that readers may see, until ``unwatch``."""
+        self._watchers[watcher] = wake
+
+    def unwatch(self, watcher: object) -> None:
+        """Stop calling a watcher."""
+        self._watchers.pop(watcher, None)
+
+    def wake(self) -> None:
+        """Call all watchers."""
+        for wake in self._watchers.values():
+            wake()
+
+
+def _between(entry: Entry, after: int, last: int) -> Entry:
+    """Return the part of an entry with numbers after ``after`` and up to ``last``, as a value that no longer grows."""
+    body = entry.body
+    if not isinstance(body, Deltas):
+        return entry
+    first = max(entry.first_seq, after + 1)
+    pieces = body.pieces[first - entry.first_seq : last - entry.first_seq + 1]
+    return Entry(first, entry.attempt, entry.step_id, entry.time_us, Deltas(body.kind, body.message_id, pieces))
+
+
+def _fit(entry: Entry, room: int) -> Entry:
+    """Return as many of an entry's deltas as have room, but at least one."""
+    body = entry.body
+    if not isinstance(body, Deltas) or _size_of(entry) <= room:
+        return entry
+    count = 0
+    for piece in body.pieces:
+        room -= len(piece) + EVENT_SIZE
+        if room < 0 and count:
+            break
+        count += 1
+    return _between(entry, entry.first_seq - 1, entry.first_seq + count - 1)
+
+
+def _size_of(entry: Entry) -> int:
+    body = entry.body
+    if isinstance(body, Deltas):
+        return sum(map(len, body.pieces)) + EVENT_SIZE * len(body.pieces)
+    return EVENT_SIZE

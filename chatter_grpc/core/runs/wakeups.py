@@ -1,0 +1,23 @@
+"""Wake-ups: how readers hear that a run has new committed events. Losing one costs a second, never an event."""
+
+from collections.abc import Callable, Collection
+from typing import Final, Protocol
+
+# At latest after so many seconds a reader looks again, woken or not.
+TICK_SECONDS: Final = 1.0
+
+
+class WakeUps(Protocol):
+    """Carries the ids of runs with news from those who write to those who read."""
+
+    def notify(self, run_ids: Collection[str]) -> None:
+        """Wake the subscribers of these runs, here and on other replicas; never blocks, never raises."""
+        ...
+
+    def subscribe(self, run_id: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake`` on each notification for a run and every ``TICK_SECONDS``; returns what ends it."""
+        ...
+
+    async def run(self) -> None:
+        """Carry and tick until cancelled."""
+        ...

@@ -1,0 +1,148 @@
+"""Sending a message: stores it, starts the run that answers it, and hands out a reader of that run."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.clock import Clock
+from chatter_grpc.core.conversations import Conversation, ConversationStatus, MemoryMode, ModelSettings
+from chatter_grpc.core.errors import ConversationArchived, WorkflowNotFound
+from chatter_grpc.core.ids import MESSAGE, RUN, new_id
+from chatter_grpc.core.messages import Message, TextPart, sha256_of
+from chatter_grpc.core.models import ModelCatalogue, Role, Turn
+from chatter_grpc.core.requests import RequestKey, claim_request
+from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry, RunStarted
+from chatter_grpc.core.runs.executor import Work
+from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.supervisor import Supervisor
+from chatter_grpc.core.storage import Storage, Transaction
+from chatter_grpc.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """What to say and how it is to be answered. At most one of ``kind`` and ``workflow_id`` is set; none is plain."""
+
+    conversation_id: str
+    parts: tuple[TextPart, ...]
+    overrides: ModelSettings
+    kind: WorkflowKind | None = None
+    workflow_id: str | None = None
+
+
+class Sending:
+    """The use-case that starts runs from messages."""
+
+    def __init__(self, storage: Storage, supervisor: Supervisor, models: ModelCatalogue, clock: Clock) -> None:
+        self._storage = storage
+        self._supervisor = supervisor
+        self._models = models
+        self._clock = clock
+
+    async def send(self, caller: Caller, send: Send, key: RequestKey) -> str:
+        """Start a run and return its id, or that of the run that the same request started before.
+
+        Message, run, request id and first events are one transaction, which comes to its end even if the caller goes
+        away. Raises ``ServerStopping``, ``WorkflowNotFound``, ``ConversationNotFound``, ``RequestIdReused``,
+        ``ConversationArchived``, ``ModelUnknown`` and ``ConversationBusy``.
+        """
+        self._supervisor.check_open()
+        if send.workflow_id is not None:
+            raise WorkflowNotFound(workflow_id=send.workflow_id)
+        return await self._supervisor.finish_despite_cancel(self._start(caller, send, key))
+
+    async def _start(self, caller: Caller, send: Send, key: RequestKey) -> str:
+        run_id = new_id(RUN)
+        now = self._clock()
+        async with self._storage.write() as tx:
+            conversation = await tx.conversations.lock(caller.owner_id, send.conversation_id)
+            earlier = await claim_request(tx.requests, key, run_id, now)
+            if earlier is not None:
+                return earlier
+            if conversation.status is ConversationStatus.ARCHIVED:
+                raise ConversationArchived(conversation_id=conversation.id)
+            settings = self._resolve(send.overrides, conversation.settings)
+            work, first = await self._insert(tx, caller, send, conversation, settings, run_id, now)
+        self._supervisor.start(work, first)
+        return run_id
+
+    def _resolve(self, overrides: ModelSettings, settings: ModelSettings) -> ModelSettings:
+        """Return settings in which the call goes before the conversation, and that before the server's default."""
+        resolved = merge_settings(overrides, settings)
+        name = resolved.model or self._models.default_model
+        self._models.resolve(name)
+        return merge_settings(ModelSettings(model=name), resolved)
+
+    async def _insert(
+        self,
+        tx: Transaction,
+        caller: Caller,
+        send: Send,
+        conversation: Conversation,
+        settings: ModelSettings,
+        run_id: str,
+        now: datetime,
+    ) -> tuple[Work, Batch]:
+        message = _user_message(caller, send, run_id, now)
+        index = await tx.messages.append(conversation.id, (message,), Usage())
+        run = Run(
+            id=run_id,
+            owner_id=caller.owner_id,
+            actor_id=caller.actor_id,
+            conversation_id=conversation.id,
+            kind=send.kind or WorkflowKind.PLAIN,
+            workflow_id=None,
+            input=RunInput(
+                user_message_id=message.id,
+                user_text=message.text,
+                before_index=index,
+                settings=settings,
+                memory=conversation.memory,
+            ),
+            state=RunState.RUNNING,
+            created_at=now,
+        )
+        first = _first_events(run)
+        lease = self._supervisor.settings.lease
+        await tx.runs.add(run, first, process_id=self._supervisor.process_id, lease_seconds=lease)
+        return Work(run=run, turns=await remembered_turns(tx, run)), first
+
+
+async def remembered_turns(tx: Transaction, run: Run) -> tuple[Turn, ...]:
+    """Return what the model of a run is given: as much of the past as memory allows, and the user's message."""
+    memory = run.input.memory
+    past: tuple[Message, ...] = ()
+    if memory.mode is MemoryMode.WINDOW:
+        past = await tx.messages.latest(run.owner_id, run.conversation_id, run.input.before_index, memory.window)
+    turns = tuple(Turn(role=message.role, text=message.text) for message in past if message.text)
+    return (*turns, Turn(role=Role.USER, text=run.input.user_text))
+
+
+def merge_settings(first: ModelSettings, second: ModelSettings) -> ModelSettings:
+    """Return settings whose fields are the first's where it has them, else the second's."""
+    return ModelSettings(
+        model=first.model if first.model is not None else second.model,
+        temperature=first.temperature if first.temperature is not None else second.temperature,
+        max_tokens=first.max_tokens if first.max_tokens is not None else second.max_tokens,
+        system_prompt=first.system_prompt if first.system_prompt is not None else second.system_prompt,
+    )
+
+
+def _user_message(caller: Caller, send: Send, run_id: str, now: datetime) -> Message:
+    return Message(
+        id=new_id(MESSAGE),
+        owner_id=caller.owner_id,
+        conversation_id=send.conversation_id,
+        run_id=run_id,
+        role=Role.USER,
+        parts=send.parts,
+        text_sha256=sha256_of("".join(part.text for part in send.parts)),
+        created_at=now,
+    )
+
+
+def _first_events(run: Run) -> Batch:
+    time_us = round(run.created_at.astimezone(UTC).timestamp() * 1_000_000)
+    started = RunStarted(run.id, run.conversation_id, run.input.user_message_id)
+    entries = (Entry(1, 1, "", time_us, started), Entry(2, 1, "", time_us, AttemptStarted()))
+    return Batch(run.id, 1, entries)
