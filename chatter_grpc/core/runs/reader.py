@@ -36,30 +36,36 @@ class Chunk:
     control: Control | None = None
 
 
+class Readers:
+    """All readers of this process; ``tail`` gives the live tail of a run that is at work here."""
+
+    def __init__(self, storage: Storage, wakeups: WakeUps, tail: Callable[[str], Tail | None]) -> None:
+        self.storage = storage
+        self.wakeups = wakeups
+        self.tail = tail
+        self.stopping = False
+        self.open: set[RunReader] = set()
+
+    def hand_off(self) -> None:
+        """End all readers, those that come later too, with their cursors, because this server stops."""
+        self.stopping = True
+        for reader in self.open:
+            reader.wake()
+
+
 class RunReader:
-    """Reads one run from a position to its end; made by ``Readers.open``, used as an asynchronous context.
+    """Reads one run from a position to its end, within ``async with``.
 
     Nothing is queued for it: ``next`` looks at the log as it is. Between calls it holds no database session.
     """
 
-    def __init__(
-        self,
-        run_id: str,
-        position: LogPosition,
-        *,
-        tail: Callable[[], Tail | None],
-        storage: Storage,
-        wakeups: WakeUps,
-    ) -> None:
+    def __init__(self, readers: Readers, run_id: str, position: LogPosition) -> None:
         self.run_id = run_id
         self.position = position
-        self._tail_of_run = tail
-        self._storage = storage
-        self._wakeups = wakeups
+        self._readers = readers
         self._tail: Tail | None = None
         self._caught_up = False
         self._ended = False
-        self._stopping = False
         self._failure: Exception | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._news = True
@@ -67,12 +73,14 @@ class RunReader:
         self._unsubscribe: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
-        self._unsubscribe = self._wakeups.subscribe(self.run_id, self.wake)
+        self._unsubscribe = self._readers.wakeups.subscribe(self.run_id, self.wake)
+        self._readers.open.add(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._readers.open.discard(self)
         self._unsubscribe()
         self._follow(None)
 
@@ -82,11 +90,6 @@ class RunReader:
         wanted = self._wanted
         if wanted is not None and not wanted.done():
             wanted.set_result(None)
-
-    def hand_off(self) -> None:
-        """Have the reader end with its cursor, because this server stops."""
-        self._stopping = True
-        self.wake()
 
     def fail(self, error: Exception) -> None:
         """Have the reader end with an error, because its caller is no longer to be trusted."""
@@ -118,7 +121,7 @@ class RunReader:
         if (at_end or self._ended) and not self._caught_up:
             self._caught_up = True
             return Control.CAUGHT_UP
-        if self._stopping and not self._ended:
+        if self._readers.stopping and not self._ended:
             self._ended = True
             return Control.HAND_OFF
         if silent and time.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
@@ -129,13 +132,13 @@ class RunReader:
         """Return what comes after the position, and whether that is known to be all that there is."""
         tail = self._tail
         if tail is None or tail.lost:
-            tail = self._tail_of_run()
+            tail = self._readers.tail(self.run_id)
             self._follow(tail)
         if tail is not None:
             entries = tail.read(self.position, FRAME_SIZE)
             if entries is not None:
                 return entries, not entries or entries[-1].seq >= tail.visible_seq
-        async with self._storage.read() as tx:
+        async with self._readers.storage.read() as tx:
             found = tuple(await tx.runs.read_log(self.run_id, self.position, FRAME_SIZE))
         return found, not found
 

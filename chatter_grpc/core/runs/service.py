@@ -1,30 +1,33 @@
 """What a caller may do with runs: look at them, watch them, cancel them."""
 
-from dataclasses import replace
+import asyncio
+import logging
 from typing import Final
 
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.errors import RunAlreadyFinished
+from chatter_grpc.core.errors import ChatterError, RunAlreadyFinished
 from chatter_grpc.core.pages import Page, PageRequest
-from chatter_grpc.core.runs.reader import RunReader
+from chatter_grpc.core.runs.reader import Readers, RunReader
 from chatter_grpc.core.runs.run import LogPosition, Run, RunFilter, RunState
 from chatter_grpc.core.runs.supervisor import Supervisor
-from chatter_grpc.core.runs.wakeups import WakeUps
 from chatter_grpc.core.storage import Storage
 
 # How long CancelRun waits for the one who does the work.
 CANCEL_SECONDS: Final = 2.0
+POLL_SECONDS: Final = 0.1
 BEGINNING: Final = LogPosition()
+
+_log = logging.getLogger(__name__)
 
 
 class Runs:
     """The use-cases of runs."""
 
-    def __init__(self, storage: Storage, supervisor: Supervisor, wakeups: WakeUps, clock: Clock) -> None:
+    def __init__(self, storage: Storage, supervisor: Supervisor, readers: Readers, clock: Clock) -> None:
         self._storage = storage
         self._supervisor = supervisor
-        self._wakeups = wakeups
+        self._readers = readers
         self._clock = clock
 
     async def get(self, caller: Caller, run_id: str) -> Run:
@@ -44,14 +47,7 @@ class Runs:
 
     def reader(self, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
         """Return a reader of a run that the caller is known to own."""
-        supervisor = self._supervisor
-        return RunReader(
-            run_id,
-            position,
-            tail=lambda: supervisor.tail(run_id),
-            storage=self._storage,
-            wakeups=self._wakeups,
-        )
+        return RunReader(self._readers, run_id, position)
 
     async def cancel(self, caller: Caller, run_id: str) -> Run:
         """Cancel one of the caller's runs and return it as it ended.
@@ -61,6 +57,18 @@ class Runs:
         """
         return await self._supervisor.finish_despite_cancel(self._cancel(caller, run_id))
 
+    def abandon(self, caller: Caller, run_id: str) -> None:
+        """Cancel one of the caller's runs without waiting, because the stream that it was to end with has ended."""
+        self._supervisor.spawn(self._abandon(caller, run_id), f"abandon {run_id}")
+
+    async def _abandon(self, caller: Caller, run_id: str) -> None:
+        try:
+            await self._cancel(caller, run_id)
+        except RunAlreadyFinished:
+            return
+        except ChatterError as error:
+            _log.warning("run_abandon_failed", extra={"run_id": run_id, "reason": error.reason})
+
     async def _cancel(self, caller: Caller, run_id: str) -> Run:
         async with self._storage.write() as tx:
             run = await tx.runs.get(caller.owner_id, run_id)
@@ -68,11 +76,18 @@ class Runs:
                 await tx.runs.request_cancel((run_id,), self._clock())
         if run.state is RunState.RUNNING:
             self._supervisor.cancel_here((run_id,))
-            await self._wait_ended(run_id)
-            run = await self.get(caller, run_id)
+            run = await self._ended(caller, run_id)
         if run.state in (RunState.COMPLETED, RunState.FAILED):
             raise RunAlreadyFinished(run_id=run_id, state=run.state.value)
         return run
 
-    async def _wait_ended(self, run_id: str) -> None:
+    async def _ended(self, caller: Caller, run_id: str) -> Run:
+        """Return the run once it has ended, or as it is when ``CANCEL_SECONDS`` are over."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + CANCEL_SECONDS
         await self._supervisor.wait_ended(run_id, CANCEL_SECONDS)
+        while True:
+            run = await self.get(caller, run_id)
+            if run.state is not RunState.RUNNING or loop.time() > give_up_at:
+                return run
+            await asyncio.sleep(POLL_SECONDS)

@@ -103,6 +103,10 @@ class Supervisor:
         """Await a piece of work that goes on to its end even if the one who awaits it is cancelled."""
         return await asyncio.shield(self._own(work, "shielded"))
 
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Have a piece of work done to its end that nobody awaits; ``stop`` waits for it."""
+        _ = self._own(work, name)
+
     def cancel_here(self, run_ids: Collection[str]) -> None:
         """Cancel those of the runs that are at work here; their intent is in the database already."""
         for run_id in run_ids:

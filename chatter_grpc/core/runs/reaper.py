@@ -1,0 +1,97 @@
+"""The reaper: ends runs whose process went away without ending them."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from chatter_grpc.core.clock import Clock
+from chatter_grpc.core.errors import RunInterrupted, StorageUnavailable
+from chatter_grpc.core.runs.ending import Outcome, end_run
+from chatter_grpc.core.runs.events import Batch, Entry, StoredMessage
+from chatter_grpc.core.runs.fold import Fold, FoldedMessage
+from chatter_grpc.core.runs.reader import FRAME_SIZE
+from chatter_grpc.core.runs.run import LogPosition, Run, RunState
+from chatter_grpc.core.runs.wakeups import WakeUps
+from chatter_grpc.core.runs.writer import FinishedMessage
+from chatter_grpc.core.storage import Storage
+
+REAP_SECONDS: Final = 15.0
+REAP_LIMIT: Final = 100
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaper:
+    """Takes over runs whose lease has expired and ends them: cancelled where that was asked for, else failed."""
+
+    process_id: str
+    lease: float
+    storage: Storage
+    wakeups: WakeUps
+    clock: Clock
+
+    async def run(self) -> None:
+        """Reap every ``REAP_SECONDS`` until cancelled."""
+        while True:
+            try:
+                await self.reap()
+            except StorageUnavailable:
+                _log.warning("reaper_failed")
+            await asyncio.sleep(REAP_SECONDS)
+
+    async def reap(self) -> int:
+        """End all runs that are lost now and return their number."""
+        count = 0
+        while True:
+            async with self.storage.write() as tx:
+                lost = await tx.runs.take_lost(self.process_id, self.lease, REAP_LIMIT)
+            for run in lost:
+                await self._end(run)
+            count += len(lost)
+            if len(lost) < REAP_LIMIT:
+                return count
+
+    async def _end(self, run: Run) -> None:
+        fold = await self._fold(run)
+        messages = [_finished(message) for message in fold.messages.values() if message.finished is not None]
+        stored = tuple(StoredMessage(message.id, message.text_sha256) for message in messages)
+        outcome = (
+            Outcome(state=RunState.CANCELLED)
+            if run.cancel_requested_at is not None
+            else Outcome(state=RunState.FAILED, failure=RunInterrupted(run_id=run.id))
+        )
+        now = self.clock()
+        last = outcome.last_event(stored, fold.usage)
+        entry = Entry(run.last_seq + 1, run.attempt, "", round(now.timestamp() * 1_000_000), last)
+        batch = Batch(run.id, run.attempt, (entry,))
+        if await end_run(self.storage, run, outcome, batch, messages, fold.usage, now):
+            _log.warning("run_reaped", extra={"run_id": run.id, "attempt": run.attempt})
+            self.wakeups.notify((run.id,))
+
+    async def _fold(self, run: Run) -> Fold:
+        fold = Fold()
+        position = LogPosition()
+        while True:
+            async with self.storage.read() as tx:
+                entries = await tx.runs.read_log(run.id, position, FRAME_SIZE)
+            if not entries:
+                return fold
+            fold.take(entries)
+            position = LogPosition(entries[-1].attempt, entries[-1].seq)
+
+
+def _finished(message: FoldedMessage) -> FinishedMessage:
+    finished = message.finished
+    assert finished is not None
+    return FinishedMessage(
+        id=finished.message_id,
+        text=message.text,
+        text_sha256=finished.text_sha256,
+        model=message.started.model,
+        provider=message.started.provider,
+        finish_reason=finished.finish_reason,
+        usage=finished.usage,
+        latency_ms=finished.latency_ms,
+    )
