@@ -1,8 +1,19 @@
 """API keys: long-lived, scoped credentials, found by their prefix and compared as a keyed hash."""
 
-from dataclasses import dataclass
+import re
+import secrets
+import string
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+MARK: Final = "chk_"
+_PREFIX_ALPHABET: Final = string.digits + string.ascii_lowercase
+_SECRET_ALPHABET: Final = string.digits + string.ascii_letters
+_PREFIX_LENGTH: Final = 12
+# 43 characters of 62 hold 256 bits.
+_SECRET_LENGTH: Final = 43
+_FORM: Final = re.compile(rf"{MARK}([0-9a-z]{{{_PREFIX_LENGTH}}})_[0-9A-Za-z]{{{_SECRET_LENGTH}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +29,26 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    def valid_at(self, moment: datetime) -> bool:
+        """Say whether the key is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or moment < self.expires_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedApiKey:
+    """A new key's record, with its text for the one time that it is shown."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+class ApiKeyHasher(Protocol):
+    """Hashes the text of API keys under a key that only the server has."""
+
+    def hash(self, text: str) -> bytes:
+        """Return the keyed hash, 32 bytes."""
+        ...
 
 
 class ApiKeyStore(Protocol):
@@ -38,3 +69,16 @@ class ApiKeyStore(Protocol):
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """Revoke a key; return whether it was valid before."""
         ...
+
+
+def new_key_text() -> str:
+    """Return the text of a fresh key: ``chk_<prefix>_<secret>``."""
+    prefix = "".join(secrets.choice(_PREFIX_ALPHABET) for _ in range(_PREFIX_LENGTH))
+    secret = "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(_SECRET_LENGTH))
+    return f"{MARK}{prefix}_{secret}"
+
+
+def prefix_of(text: str) -> str | None:
+    """Return the prefix under which a key's record is found, or ``None`` where the text has not the form of a key."""
+    match = _FORM.fullmatch(text)
+    return None if match is None else match[1]
