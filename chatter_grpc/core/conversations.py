@@ -44,6 +44,15 @@ class ModelSettings:
     max_tokens: int | None = None
     system_prompt: str | None = None
 
+    def over(self, other: "ModelSettings") -> "ModelSettings":
+        """Return settings whose fields are these where they are set, else the other's."""
+        return ModelSettings(
+            model=other.model if self.model is None else self.model,
+            temperature=other.temperature if self.temperature is None else self.temperature,
+            max_tokens=other.max_tokens if self.max_tokens is None else self.max_tokens,
+            system_prompt=other.system_prompt if self.system_prompt is None else self.system_prompt,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:

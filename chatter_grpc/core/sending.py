@@ -68,10 +68,10 @@ class Sending:
 
     def _resolve(self, overrides: ModelSettings, settings: ModelSettings) -> ModelSettings:
         """Return settings in which the call goes before the conversation, and that before the server's default."""
-        resolved = merge_settings(overrides, settings)
+        resolved = overrides.over(settings)
         name = resolved.model or self._models.default_model
         self._models.resolve(name)
-        return merge_settings(ModelSettings(model=name), resolved)
+        return ModelSettings(model=name).over(resolved)
 
     async def _insert(
         self,
@@ -116,16 +116,6 @@ async def remembered_turns(tx: Transaction, run: Run) -> tuple[Turn, ...]:
         past = await tx.messages.latest(run.owner_id, run.conversation_id, run.input.before_index, memory.window)
     turns = tuple(Turn(role=message.role, text=message.text) for message in past if message.text)
     return (*turns, Turn(role=Role.USER, text=run.input.user_text))
-
-
-def merge_settings(first: ModelSettings, second: ModelSettings) -> ModelSettings:
-    """Return settings whose fields are the first's where it has them, else the second's."""
-    return ModelSettings(
-        model=first.model if first.model is not None else second.model,
-        temperature=first.temperature if first.temperature is not None else second.temperature,
-        max_tokens=first.max_tokens if first.max_tokens is not None else second.max_tokens,
-        system_prompt=first.system_prompt if first.system_prompt is not None else second.system_prompt,
-    )
 
 
 def _user_message(caller: Caller, send: Send, run_id: str, now: datetime) -> Message:

@@ -1,0 +1,33 @@
+"""The model node: asks a model and writes its answer into the run, token by token."""
+
+from langgraph.runtime import Runtime
+
+from chatter_grpc.adapters.langgraph.state import GraphBuilder, GraphState, RunContext
+from chatter_grpc.core.answering import write_answer
+from chatter_grpc.core.graphs import ModelNode, NodeDefinition, NodeType
+from chatter_grpc.core.models import ModelRequest, Role, Turn
+
+
+def add_node(builder: GraphBuilder, node: NodeDefinition, config: ModelNode) -> None:
+    """Add a node that asks the model once with the turns of the state, and adds its answer to them.
+
+    Tokens go from here into the run's writer, not through LangGraph's stream, which would cost more than all the rest.
+    """
+
+    async def ask(state: GraphState, runtime: Runtime[RunContext]) -> GraphState:
+        context = runtime.context
+        settings = config.settings.over(context.input.settings)
+        model = context.models.resolve(settings.model or context.models.default_model)
+        request = ModelRequest(
+            model=model.info.name,
+            turns=state["turns"],
+            system_prompt=settings.system_prompt or "",
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+        )
+        step = context.writer.open_step(node.id, NodeType.MODEL)
+        message = await write_answer(step, model, request)
+        step.finish()
+        return {"turns": [Turn(role=Role.ASSISTANT, text=message.text)]}
+
+    builder.add_node(node.id, ask)
