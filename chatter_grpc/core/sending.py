@@ -1,12 +1,13 @@
 """Sending a message: stores it, starts the run that answers it, and hands out a reader of that run."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, MemoryMode, ModelSettings
-from chatter_grpc.core.errors import ConversationArchived, WorkflowNotFound
+from chatter_grpc.core.errors import ChatterError, ConversationArchived, WorkflowNotFound
 from chatter_grpc.core.ids import MESSAGE, RUN, new_id
 from chatter_grpc.core.messages import Message, TextPart, sha256_of
 from chatter_grpc.core.models import ModelCatalogue, Role, Turn
@@ -14,6 +15,7 @@ from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry, RunStarted
 from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import Supervisor
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.core.usage import Usage
@@ -21,21 +23,28 @@ from chatter_grpc.core.usage import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """What to say and how it is to be answered. At most one of ``kind`` and ``workflow_id`` is set; none is plain."""
+    """What to say and how it is to be answered. At most one of ``kind`` and ``workflow_id`` is set; none is plain.
+
+    ``cancel_on_disconnect`` says that the run is to end when the one who sent, or watches what was sent, goes away.
+    """
 
     conversation_id: str
     parts: tuple[TextPart, ...]
     overrides: ModelSettings
     kind: WorkflowKind | None = None
     workflow_id: str | None = None
+    cancel_on_disconnect: bool = False
 
 
 class Sending:
     """The use-case that starts runs from messages."""
 
-    def __init__(self, storage: Storage, supervisor: Supervisor, models: ModelCatalogue, clock: Clock) -> None:
+    def __init__(
+        self, storage: Storage, supervisor: Supervisor, runs: Runs, models: ModelCatalogue, clock: Clock
+    ) -> None:
         self._storage = storage
         self._supervisor = supervisor
+        self._runs = runs
         self._models = models
         self._clock = clock
 
@@ -49,7 +58,22 @@ class Sending:
         self._supervisor.check_open()
         if send.workflow_id is not None:
             raise WorkflowNotFound(workflow_id=send.workflow_id)
-        return await self._supervisor.finish_despite_cancel(self._start(caller, send, key))
+        start = self._supervisor.own(self._start(caller, send, key), "start of a run")
+        try:
+            return await asyncio.shield(start)
+        except asyncio.CancelledError:
+            if send.cancel_on_disconnect:
+                _ = self._supervisor.own(self._abandon(caller, start), "abandoned start")
+            raise
+
+    async def _abandon(self, caller: Caller, start: asyncio.Task[str]) -> None:
+        """Cancel a run whose client went away while it was being started."""
+        try:
+            run_id = await start
+        except ChatterError:
+            # Nothing was started; nobody is left to be told why.
+            return
+        self._runs.abandon(caller, run_id)
 
     async def _start(self, caller: Caller, send: Send, key: RequestKey) -> str:
         run_id = new_id(RUN)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 
+from chatter_grpc.core.errors import ChatterError
 from chatter_grpc.core.runs.events import TERMINAL, Entry
 from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.core.runs.tail import Tail
@@ -66,7 +67,7 @@ class RunReader:
         self._tail: Tail | None = None
         self._caught_up = False
         self._ended = False
-        self._failure: Exception | None = None
+        self._failure: ChatterError | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._news = True
         self._spoke_at = time.monotonic()
@@ -91,7 +92,7 @@ class RunReader:
         if wanted is not None and not wanted.done():
             wanted.set_result(None)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: ChatterError) -> None:
         """Have the reader end with an error, because its caller is no longer to be trusted."""
         self._failure = error
         self.wake()

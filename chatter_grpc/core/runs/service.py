@@ -55,11 +55,11 @@ class Runs:
         The intent is durable before anyone acts on it, and is carried out even if the one who asks goes away. Raises
         ``RunNotFound``, and ``RunAlreadyFinished`` where the run ended otherwise before.
         """
-        return await self._supervisor.finish_despite_cancel(self._cancel(caller, run_id))
+        return await asyncio.shield(self._supervisor.own(self._cancel(caller, run_id), f"cancel {run_id}"))
 
     def abandon(self, caller: Caller, run_id: str) -> None:
         """Cancel one of the caller's runs without waiting, because the stream that it was to end with has ended."""
-        self._supervisor.spawn(self._abandon(caller, run_id), f"abandon {run_id}")
+        _ = self._supervisor.own(self._abandon(caller, run_id), f"abandon {run_id}")
 
     async def _abandon(self, caller: Caller, run_id: str) -> None:
         try:

@@ -97,15 +97,14 @@ class Supervisor:
         tail = Tail(work.run.id, work.run.attempt, first.entries, first.last_seq)
         active = _Active(work, tail, RunWriter(tail, self._committer))
         self._active[work.run.id] = active
-        active.task = self._own(self._attempt(active), f"run {work.run.id}")
+        active.task = self.own(self._attempt(active), f"run {work.run.id}")
 
-    async def finish_despite_cancel(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Await a piece of work that goes on to its end even if the one who awaits it is cancelled."""
-        return await asyncio.shield(self._own(work, "shielded"))
-
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Have a piece of work done to its end that nobody awaits; ``stop`` waits for it."""
-        _ = self._own(work, name)
+    def own(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
+        """Do a piece of work to its end, whoever waits for it or goes away; ``stop`` waits for it."""
+        task = asyncio.create_task(work, name=name)
+        self._owned.add(task)
+        task.add_done_callback(self._owned.discard)
+        return task
 
     def cancel_here(self, run_ids: Collection[str]) -> None:
         """Cancel those of the runs that are at work here; their intent is in the database already."""
@@ -152,12 +151,6 @@ class Supervisor:
             self._interrupt(active, Outcome(state=RunState.FAILED, failure=error))
         if self._owned:
             await asyncio.wait(self._owned, timeout=self.settings.lease)
-
-    def _own(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
-        task = asyncio.create_task(work, name=name)
-        self._owned.add(task)
-        task.add_done_callback(self._owned.discard)
-        return task
 
     def _interrupt(self, active: _Active | None, outcome: Outcome) -> None:
         if active is not None and active.outcome_if_cancelled is None and active.task is not None:

@@ -1,0 +1,48 @@
+"""Streams a run to a client: the one loop behind every RPC that watches."""
+
+from typing import Any
+
+import grpc.aio
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.revocation_watch import RevocationWatch
+from chatter_grpc.core.runs.reader import RunReader
+from chatter_grpc.core.runs.run import LogPosition
+from chatter_grpc.rpc.cursors import CursorSigner
+from chatter_grpc.rpc.frames import AnyFrame, frame_of
+
+
+class RunStreams:
+    """Writes what a reader finds, frame by frame, for as long as the caller may be trusted."""
+
+    def __init__(self, cursors: CursorSigner, revocations: RevocationWatch) -> None:
+        self._cursors = cursors
+        self._revocations = revocations
+
+    def position(self, caller: Caller, run_id: str, cursor: str) -> LogPosition:
+        """Return the position of a cursor, the beginning for an empty one; raises ``CursorInvalid``."""
+        if not cursor:
+            return LogPosition()
+        attempt, seq = self._cursors.for_run(caller.owner_id, run_id).decode(cursor)
+        return LogPosition(attempt, seq)
+
+    async def write(
+        self,
+        caller: Caller,
+        reader: RunReader,
+        response: type[AnyFrame],
+        context: grpc.aio.ServicerContext[Any, AnyFrame],
+    ) -> None:
+        """Write frames until the run's last event or a hand-off.
+
+        A frame is built when the one before is in the transport, and holds all that gathered until then. Raises what
+        the reader raises, and ``SessionRevoked`` or ``ApiKeyInvalid`` when the caller's credentials are revoked.
+        """
+        cursors = self._cursors.for_run(caller.owner_id, reader.run_id)
+        unsubscribe = self._revocations.subscribe(caller, reader.fail)
+        try:
+            async with reader:
+                while (chunk := await reader.next()) is not None:
+                    await context.write(frame_of(chunk, cursors, response))
+        finally:
+            unsubscribe()
