@@ -1,0 +1,79 @@
+"""Reports compare repetition by repetition, and a bar is met up to its limit."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from benchmarks import report
+from benchmarks.figures import percentiles
+from benchmarks.load.jobs import Effort, StreamReport, UnaryReport
+from benchmarks.report import Bar, Finding, compare, spread, write_finding
+from benchmarks.streaming import count_cpu_us
+from benchmarks.unary import summarize
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7.0], (7.0, 7.0)), (list(range(100, 0, -1)), (50, 99)), (list(range(1, 1001)), (500, 990)), ([1, 2], (1, 2))],
+)
+def test_percentiles_are_values_that_occurred(values: list[float], expected: tuple[float, float]) -> None:
+    assert percentiles(values) == expected
+
+
+def test_there_is_no_percentile_of_nothing() -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        percentiles([])
+
+
+@pytest.mark.parametrize(("value", "met"), [(0.149, True), (0.15, True), (0.151, False)])
+def test_a_bar_is_met_up_to_its_limit(value: float, met: bool) -> None:
+    bar = Bar(name="flat", value=value, limit=0.15)
+    assert bar.met is met
+    assert ("missed" in bar.describe()) is not met
+
+
+def test_a_ratio_is_taken_within_each_repetition() -> None:
+    assert compare([10.0, 40.0, 30.0], [100.0, 200.0, 100.0]) == 0.2
+
+
+def test_a_spread_shows_the_range_of_several() -> None:
+    assert spread([1.26]) == "1.3"
+    assert spread([3.0, 1.0, 2.0]) == "2.0 (1.0-3.0)"
+
+
+def test_cpu_is_counted_per_token() -> None:
+    streams = StreamReport(
+        effort=Effort(wall=2.0, cpu={"server": 1.0, "load": 0.5}),
+        streams=4,
+        tokens=10_000,
+        messages=1,
+        wire_bytes=1,
+        first_token_ms=(1, 1),
+        late_ms=None,
+    )
+    assert count_cpu_us(streams) == 100.0
+    assert streams.effort.share("load") == 0.25
+
+
+def test_a_finding_is_written_with_its_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "OUT", tmp_path)
+    monkeypatch.setattr(report, "VERSIONED", ("grpcio",))
+    bar = Bar(name="flat", value=0.2, limit=0.15)
+    finding = Finding(name="flat", table=Table(), figures={"flat_ratio": 0.2}, bars=(bar,))
+    content = json.loads(write_finding(finding).read_text())
+    assert content["flat_ratio"] == 0.2
+    assert content["bars"] == [{"name": "flat", "value": 0.2, "limit": 0.15, "met": False}]
+    assert content["measured"]["cores"] >= 1
+
+
+def test_the_unary_bar_compares_medians_of_the_same_repetition() -> None:
+    def repeat(*medians: float) -> list[UnaryReport]:
+        effort = Effort(wall=1.0, cpu={"server": 0.5, "load": 0.1})
+        return [UnaryReport(effort=effort, calls=1_000, latency_us=(each, 2 * each)) for each in medians]
+
+    finding = summarize("ours", "bare", {"bare": repeat(100, 200, 100), "ours": repeat(250, 500, 400)})
+    assert finding.figures["unary_ratio"] == 2.5
+    assert finding.figures["unary_cpu_ratio"] == 1.0
+    assert [bar.met for bar in finding.bars] == [True]
