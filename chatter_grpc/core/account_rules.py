@@ -14,14 +14,14 @@ MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 128
 
 
-def require_valid_account(*, username: str, email: str, display_name: str, password: str | None) -> None:
-    """Raise ``FieldInvalid`` naming every field that breaks its rule. Accounts without a password pass ``None``."""
+def require_valid_account(*, username: str, email: str | None, display_name: str, password: str | None) -> None:
+    """Raise ``FieldInvalid`` naming every field that breaks its rule; ``None`` for what the account does not have."""
     violations = []
     if not _USERNAME.fullmatch(username):
         violations.append(
             FieldViolation(field="username", description="must have 3 to 50 of the characters a-z, A-Z, 0-9, _ and -")
         )
-    if len(email) > MAX_EMAIL_LENGTH or not _EMAIL.fullmatch(email):
+    if email is not None and (len(email) > MAX_EMAIL_LENGTH or not _EMAIL.fullmatch(email)):
         violations.append(FieldViolation(field="email", description="must be an email address of up to 254 characters"))
     if len(display_name) > MAX_DISPLAY_NAME_LENGTH:
         violations.append(FieldViolation(field="display_name", description="must have up to 100 characters"))

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 INTERVAL: Final = 0.5
 # Covers the time between a row's own time and its commit: longer than any transaction that revokes may take.
-OVERLAP: Final = 10.0
+OVERLAP: Final = 30.0
 STALE_AFTER: Final = 5.0
 POLL_DEADLINE: Final = 2.0
 
