@@ -1,0 +1,1 @@
+"""The servicers, one per service of the contract: convert, call the core, convert."""
