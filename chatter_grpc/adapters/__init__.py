@@ -1,0 +1,1 @@
+"""How Chatter does it: one package per technology, each implementing ports of the core."""

@@ -1,0 +1,83 @@
+"""The models that a configuration offers."""
+
+from collections.abc import Mapping, Sequence
+
+from chatter_grpc.adapters.models.endpoint import EndpointConfig
+from chatter_grpc.adapters.models.http import HttpPool
+from chatter_grpc.adapters.models.offline import OFFLINE_MODEL, OfflineChat
+from chatter_grpc.adapters.models.openai import OpenAIChat
+from chatter_grpc.adapters.models.prices import PriceTable
+from chatter_grpc.core.errors import ModelUnknown
+from chatter_grpc.core.models import ChatModel, ModelInfo, OfferedModel, Price
+
+_FREE = Price(input_micros=0, output_micros=0)
+
+
+class ConfiguredModels:
+    """Implements ``ModelCatalogue``: exactly the models that the endpoints list, and the built-in one.
+
+    The default is the model named as such, else the first one listed, else ``chatter/offline``. Raises ``ValueError``
+    where the default is not offered, or where two endpoints have one name or that of the built-in model's provider.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[EndpointConfig],
+        *,
+        prices: PriceTable,
+        default_model: str | None = None,
+        max_connections: int = 1000,
+        offline_seconds_per_token: float = 0.012,
+        further: Mapping[str, ChatModel] | None = None,
+    ) -> None:
+        """Take the endpoints and what they share; ``further`` are chats by the full names of what they offer."""
+        self._pool = HttpPool(max_connections=max_connections)
+        self._models: dict[str, OfferedModel] = {}
+        listed = [f"{endpoint.provider}/{name}" for endpoint in endpoints for name in endpoint.models]
+        self._offline = OfflineChat(
+            seconds_per_token=offline_seconds_per_token, language_models=[*listed, *(further or {})]
+        )
+        self._offer(OFFLINE_MODEL, self._offline, _FREE)
+        providers = {self._offline.provider}
+        for endpoint in endpoints:
+            if endpoint.provider in providers:
+                raise ValueError(f"the provider {endpoint.provider} is there already")
+            providers.add(endpoint.provider)
+            chat = OpenAIChat(endpoint, self._pool)
+            for model in endpoint.models:
+                name = f"{endpoint.provider}/{model}"
+                self._offer(name, chat, prices.price_of(name))
+        for name, further_chat in (further or {}).items():
+            self._offer(name, further_chat, prices.price_of(name))
+        self._default = default_model or next(iter([*listed, *(further or {})]), OFFLINE_MODEL)
+        if self._default not in self._models:
+            raise ValueError(f"the default model {self._default} is not among those offered")
+
+    @property
+    def default_model(self) -> str:
+        """The name used where nothing else names one; always offered."""
+        return self._default
+
+    def list(self) -> Sequence[ModelInfo]:
+        """Return all models that may be named, sorted by name."""
+        return [self._models[name].info for name in sorted(self._models)]
+
+    def resolve(self, name: str) -> OfferedModel:
+        """Return the model of that name; raises ``ModelUnknown`` where no provider offers it."""
+        try:
+            return self._models[name]
+        except KeyError:
+            raise ModelUnknown(model=name) from None
+
+    async def close(self) -> None:
+        """Close the connections to all providers; calls under way end as broken."""
+        self._offline.close()
+        await self._pool.close()
+
+    def _offer(self, name: str, chat: ChatModel, price: Price | None) -> None:
+        if name in self._models:
+            raise ValueError(f"the model {name} is there already")
+        if not name.startswith(f"{chat.provider}/"):
+            raise ValueError(f"the model {name} does not begin with its provider's name {chat.provider}")
+        info = ModelInfo(name=name, provider=chat.provider, price=price)
+        self._models[name] = OfferedModel(info=info, chat=chat)
