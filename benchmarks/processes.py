@@ -86,6 +86,10 @@ async def run_child(
         await wait_until_listening(child)
         yield child
         child.check_alive()
+    except Exception as error:
+        if not isinstance(error, ProcessFailed):
+            error.add_note(f"The last lines of {name}:\n{child.read_log_end()}")
+        raise
     finally:
         await stop_child(child)
 

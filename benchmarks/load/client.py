@@ -123,8 +123,8 @@ async def measure(target: Target, start: Callable[[list[Connection]], None], fin
 
 def read_clocks(watch: Iterable[tuple[str, int]]) -> Clocks:
     """The wall clock, and the CPU seconds that each watched process and its children have used so far."""
-    own = psutil.Process().cpu_times()
     cpu = {name: read_cpu_seconds(pid) for name, pid in watch}
+    own = psutil.Process().cpu_times()
     return Clocks(wall=monotonic(), cpu={**cpu, "load": own.user + own.system})
 
 

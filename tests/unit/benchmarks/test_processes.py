@@ -74,6 +74,15 @@ async def test_a_child_that_ends_during_its_context_is_reported(tmp_path: Path) 
         await run_script(tmp_path, use)
 
 
+async def test_what_fails_while_a_child_runs_tells_what_the_child_said_last(tmp_path: Path) -> None:
+    async def use(child: Child) -> None:
+        raise LookupError("the load failed")
+
+    with pytest.raises(LookupError) as raised:
+        await run_script(tmp_path, use, before="print('the disk is full', flush=True)")
+    assert "the disk is full" in raised.value.__notes__[0]
+
+
 async def test_a_child_that_ignores_the_request_to_end_is_killed_with_what_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
