@@ -1,0 +1,198 @@
+"""The configuration reference: every setting, read from environment variables that begin with ``CHATTER_``.
+
+No setting at all is a complete configuration: everything then lives in one directory of this machine. Lists and maps
+are written as JSON. A variable that begins with ``CHATTER_`` and is no setting is refused at start.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+PREFIX: Final = "CHATTER_"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class ConfigurationFault(Exception):
+    """The configuration cannot be used; the message names each setting at fault and why."""
+
+
+class Endpoint(BaseModel):
+    """An OpenAI-compatible endpoint beside ``openai``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str
+    api_key: SecretStr = SecretStr("")
+    models: tuple[str, ...]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; times are in seconds unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Path(".chatter")
+    """Where embedded data lives: the SQLite database and the server's secret. Made with mode 0700."""
+
+    database_url: SecretStr | None = None
+    """`postgresql://user@host/name`, or `sqlite:///path`. Unset: SQLite in `CHATTER_DATA_DIR`, the embedded mode."""
+
+    database_pool_size: Count = 10
+    """Connections that one process holds at most, beside the one that writes run logs."""
+
+    database_seconds: Seconds = 10.0
+    """How long a connection, and each statement, is waited for."""
+
+    secret: SecretStr | None = None
+    """The secret from which all keys are derived, the same on all replicas, at least 32 bytes. Unset in embedded mode:
+    made on first start, in `CHATTER_DATA_DIR`. Required with any other database."""
+
+    listen: str = "127.0.0.1:50051"
+    """Where to serve: `host:port` (port 0: any free one) or `unix:/path`. The connection is not encrypted: beyond this
+    machine, put a proxy that terminates TLS before it."""
+
+    registration: bool = True
+    """Whether anyone may make an account with Register."""
+
+    access_token_minutes: Annotated[int, Field(ge=1, le=60)] = 20
+    """How long an access token holds."""
+
+    refresh_token_days: Annotated[int, Field(ge=1, le=365)] = 7
+    """How long a refresh token holds; each Refresh gives out the next one."""
+
+    login_failures_per_account: Count = 5
+    """Failed logins for one account within 15 minutes before further ones are refused."""
+
+    login_failures_per_address: Count = 20
+    """Failed logins from one address within 15 minutes before further ones are refused."""
+
+    auth_calls_per_minute: Count = 60
+    """Calls of the rate class `auth` for each caller, or address where there is no caller yet."""
+
+    read_calls_per_minute: Count = 1_200
+    """Calls of the rate class `read` for each caller."""
+
+    write_calls_per_minute: Count = 600
+    """Calls of the rate class `write` for each caller."""
+
+    start_calls_per_minute: Count = 120
+    """Calls of the rate class `start`, which start runs, for each caller."""
+
+    max_request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
+    """Larger requests are refused."""
+
+    default_model: str = ""
+    """The model where neither a call nor its conversation names one. Empty: the first one that is configured, or the
+    built-in `chatter/offline`, which quotes and is no language model."""
+
+    openai_api_key: SecretStr = SecretStr("")
+    """The key for the provider `openai`. Empty: the provider is not offered, unless its base URL is another one."""
+
+    openai_base_url: str = "https://api.openai.com/v1"
+    """The address of the provider `openai`, or of anything that speaks like it."""
+
+    openai_models: tuple[str, ...] = ("gpt-4o-mini", "gpt-4o")
+    """The models of the provider `openai` that may be named, by its own names for them."""
+
+    endpoints: Mapping[str, Endpoint] = Field(default_factory=dict)
+    """Further OpenAI-compatible endpoints by provider name, as in
+    `{"local": {"base_url": "http://127.0.0.1:8000/v1", "models": ["llama"]}}`; `api_key` where one is needed."""
+
+    prices_file: Path | None = None
+    """A JSON file whose prices go before those that are built in."""
+
+    provider_connect_seconds: Seconds = 5.0
+    """How long a connection to a provider is waited for."""
+
+    provider_first_token_seconds: Seconds = 60.0
+    """How long a model may take to begin its answer."""
+
+    provider_idle_seconds: Seconds = 30.0
+    """How long a model may be silent within its answer."""
+
+    provider_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How often a model is called until it begins to answer."""
+
+    provider_connections: Count = 1_000
+    """Connections to all providers together; more calls wait."""
+
+    offline_token_milliseconds: Annotated[int, Field(ge=0, le=1_000)] = 15
+    """The pause of the built-in offline model between two words."""
+
+    run_seconds: Seconds = 300.0
+    """How long a run may take."""
+
+    lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 30.0
+    """How long a run counts as at work without a sign of life of its process; it is renewed three times as often."""
+
+    commit_milliseconds: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """The time between two commits of run events to the database."""
+
+    stop_seconds: Seconds = 30.0
+    """How long a server that is told to stop lets its runs and calls come to their end."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged. No level shows passwords, tokens, keys, prompts or messages."""
+
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """How it is logged: one JSON object a line, or for a person's eyes; `auto` asks whether it is a terminal."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether all data lives in ``data_dir``."""
+        return self.database_url is None
+
+    @property
+    def database(self) -> str:
+        """The database's URL; it may hold a password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir.absolute() / 'chatter.db'}"
+
+
+def load_settings(**given: object) -> Settings:
+    """Read the settings from the environment; ``given`` goes before it, and an empty variable counts as unset.
+
+    Raises ``ConfigurationFault`` for values that do not fit and for variables that are no settings.
+    """
+    strangers = [
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX) and name[len(PREFIX) :].lower() not in Settings.model_fields
+    ]
+    if strangers:
+        raise ConfigurationFault("\n".join(_unknown(name) for name in sorted(strangers)))
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise ConfigurationFault(_explain(error)) from None
+    except SettingsError as error:
+        raise ConfigurationFault(f"{error}; lists and maps are written as JSON") from None
+
+
+def _unknown(name: str) -> str:
+    known = [f"{PREFIX}{setting.upper()}" for setting in Settings.model_fields]
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"{name} is no setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors(include_url=False, include_input=False):
+        place = ".".join(str(part) for part in fault["loc"])
+        lines.append(f"{PREFIX}{place.upper()}: {fault['msg']}")
+    return "\n".join(lines)
