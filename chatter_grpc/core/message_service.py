@@ -1,0 +1,26 @@
+"""What a caller may do with stored messages: list and read them."""
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.messages import Message
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.storage import Storage
+
+
+class Messages:
+    """The use-cases of stored messages."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def list(
+        self, caller: Caller, conversation_id: str, page: PageRequest, *, newest_first: bool
+    ) -> Page[Message]:
+        """Return one page of a conversation's messages by index; raises ``ConversationNotFound``."""
+        async with self._storage.read() as tx:
+            await tx.conversations.get(caller.owner_id, conversation_id)
+            return await tx.messages.list(caller.owner_id, conversation_id, page, newest_first=newest_first)
+
+    async def get(self, caller: Caller, message_id: str) -> Message:
+        """Return one of the caller's messages; raises ``MessageNotFound``."""
+        async with self._storage.read() as tx:
+            return await tx.messages.get(caller.owner_id, message_id)
