@@ -90,3 +90,5 @@ def faults_of(method: MethodDescriptor) -> Iterable[str]:
         yield "no rate class"
     if stated.cost < 1:
         yield "no cost: a call takes at least 1 unit"
+    if stated.access == policy_pb2.ACCESS_PUBLIC and "request_id" in method.input_type.fields_by_name:
+        yield "a public method has no owner whose request_id it could be"

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
 
 from chatter_grpc._gen.chatter.options.v1 import rules_pb2
 from chatter_grpc.core.errors import FieldViolation
+from chatter_grpc.rpc.contract import methods_of
 from chatter_grpc.rpc.faults import ContractFault
 from chatter_grpc.rpc.value_rules import TEXTS, Test, value_tests, within_items
 
@@ -82,6 +83,17 @@ class RuleCompiler:
         return collection_check(
             field.name, size, keys, value_tests(values, value_rules), nested, required=rules.required
         )
+
+
+def request_rules(services: Iterable[ServiceDescriptor]) -> dict[str, MessageRules]:
+    """Return the rules of each method's request, by the method's full name; raises ``ContractFault``."""
+    compiler = RuleCompiler()
+    rules = {}
+    for name, method in methods_of(services):
+        if method.client_streaming:
+            raise ContractFault(f"{name}: validation knows no streams of requests")
+        rules[name] = compiler.compile(method.input_type)
+    return rules
 
 
 def in_oneof(field: FieldDescriptor) -> bool:

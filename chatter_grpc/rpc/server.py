@@ -1,0 +1,168 @@
+"""The gRPC server: the services, the chain of interceptors that each call passes, health, reflection and the stop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from chatter_grpc._gen.chatter.v1 import (
+    auth_service_pb2_grpc,
+    chat_service_pb2_grpc,
+    run_service_pb2_grpc,
+    system_service_pb2_grpc,
+    user_service_pb2_grpc,
+)
+from chatter_grpc.core.auth import Auth
+from chatter_grpc.core.authentication import Authenticator
+from chatter_grpc.core.conversation_service import Conversations
+from chatter_grpc.core.limits import Limit, RateLimiter
+from chatter_grpc.core.message_service import Messages
+from chatter_grpc.core.models import ModelCatalogue
+from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.storage import Storage
+from chatter_grpc.core.user_service import Users
+from chatter_grpc.rpc.contract import SERVICES, methods_of
+from chatter_grpc.rpc.deserialize import GuardedServer
+from chatter_grpc.rpc.faults import ContractFault
+from chatter_grpc.rpc.health import HealthMonitor
+from chatter_grpc.rpc.interceptors.access_log import AccessLogInterceptor
+from chatter_grpc.rpc.interceptors.authentication import AuthenticationInterceptor
+from chatter_grpc.rpc.interceptors.authorization import AuthorizationInterceptor
+from chatter_grpc.rpc.interceptors.call_id import CallIdInterceptor
+from chatter_grpc.rpc.interceptors.errors import ErrorsInterceptor
+from chatter_grpc.rpc.interceptors.idempotency import IdempotencyInterceptor
+from chatter_grpc.rpc.interceptors.layer import Layer
+from chatter_grpc.rpc.interceptors.rate_limit import RateLimitInterceptor
+from chatter_grpc.rpc.interceptors.validation import ValidationInterceptor
+from chatter_grpc.rpc.page_tokens import PageTokenSigner
+from chatter_grpc.rpc.policy import RateClass, read_policies
+from chatter_grpc.rpc.rules import request_rules
+from chatter_grpc.rpc.services.auth import AuthService
+from chatter_grpc.rpc.services.chat import ChatService
+from chatter_grpc.rpc.services.runs import RunService
+from chatter_grpc.rpc.services.system import ServerFacts, SystemService
+from chatter_grpc.rpc.services.users import UserService
+
+KEEPALIVE_SECONDS: Final = 60
+KEEPALIVE_TIMEOUT_SECONDS: Final = 20
+# How often a client may send pings of its own.
+SHORTEST_PING_SECONDS: Final = 10
+# Up to here requests that are too large are read, so that they can be answered with their reason.
+READ_BYTES_FACTOR: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the edge calls."""
+
+    auth: Auth
+    users: Users
+    conversations: Conversations
+    messages: Messages
+    runs: Runs
+    models: ModelCatalogue
+    authenticator: Authenticator
+    limiter: RateLimiter
+    storage: Storage
+    page_tokens: PageTokenSigner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A TLS certificate chain with its private key, both in PEM."""
+
+    chain: bytes
+    private_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeSettings:
+    """How the edge serves.
+
+    ``listen`` is ``host:port`` (port 0: any free one) or ``unix:/path``; without a certificate the connection is not
+    encrypted. ``limits`` has one for every rate class. ``show_requests`` logs requests, redacted, at debug level.
+    ``share_port`` lets several processes listen on one port.
+    """
+
+    listen: str
+    facts: ServerFacts
+    limits: Mapping[RateClass, Limit]
+    certificate: Certificate | None = None
+    show_requests: bool = False
+    share_port: bool = False
+
+
+class EdgeServer:
+    """One server. Made within a running event loop; ``health.run`` is background work for its owner to run."""
+
+    def __init__(self, services: Services, settings: EdgeSettings) -> None:
+        self._settings = settings
+        self._server = grpc.aio.server(interceptors=interceptors(services, settings), options=options(settings))
+        names = [service.full_name for service in SERVICES]
+        guarded = GuardedServer(self._server, settings.facts.max_request_bytes)
+        register(guarded, services, settings)
+        if sorted(guarded.services) != sorted(names):
+            raise ContractFault(f"served are {sorted(guarded.services)}, while the contract has {sorted(names)}")
+        self.health = HealthMonitor(services.storage, names)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
+        health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+        reflection.enable_server_reflection((*names, health_name, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> int:
+        """Listen, and return the port (1 for a unix socket). Raises ``RuntimeError`` where the address is taken."""
+        certificate = self._settings.certificate
+        if certificate is None:
+            port = self._server.add_insecure_port(self._settings.listen)
+        else:
+            credentials = grpc.ssl_server_credentials([(certificate.private_key, certificate.chain)])
+            port = self._server.add_secure_port(self._settings.listen, credentials)
+        await self.health.check()
+        await self._server.start()
+        return port
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, take no further calls, and let those that are open end within the time given."""
+        await self.health.stop()
+        await self._server.stop(grace_seconds)
+
+
+def interceptors(services: Services, settings: EdgeSettings) -> Sequence[Layer]:
+    """Return the chain that every call passes, outermost first; health and reflection pass by."""
+    policies = read_policies(SERVICES)
+    requests = {name: method.input_type for name, method in methods_of(SERVICES)}
+    return (
+        CallIdInterceptor(policies),
+        AccessLogInterceptor(policies, show_requests=settings.show_requests),
+        ErrorsInterceptor(policies),
+        AuthenticationInterceptor(policies, services.authenticator),
+        AuthorizationInterceptor(policies),
+        RateLimitInterceptor(policies, services.limiter, settings.limits),
+        ValidationInterceptor(request_rules(SERVICES)),
+        IdempotencyInterceptor(requests),
+    )
+
+
+def register(server: Any, services: Services, settings: EdgeSettings) -> None:
+    """Register every service of the contract."""
+    pages = services.page_tokens
+    auth_service_pb2_grpc.add_AuthServiceServicer_to_server(AuthService(services.auth), server)
+    user_service_pb2_grpc.add_UserServiceServicer_to_server(UserService(services.users), server)
+    chat_service_pb2_grpc.add_ChatServiceServicer_to_server(
+        ChatService(services.conversations, services.messages, pages), server
+    )
+    run_service_pb2_grpc.add_RunServiceServicer_to_server(RunService(services.runs, pages), server)
+    system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(settings.facts, services.models), server)
+
+
+def options(settings: EdgeSettings) -> Sequence[tuple[str, int]]:
+    """Return the options of the transport."""
+    return (
+        ("grpc.max_receive_message_length", settings.facts.max_request_bytes * READ_BYTES_FACTOR),
+        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", SHORTEST_PING_SECONDS * 1000),
+        ("grpc.so_reuseport", int(settings.share_port)),
+    )
