@@ -1,6 +1,8 @@
 """Our whole server as a side: the product's own process on embedded defaults, with an account and conversations."""
 
 import asyncio
+import json
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,15 +29,18 @@ USERNAME = "benchmark"
 
 
 def write_environment(port: int, data: Path, provider: Child, plan: AnswerPlan) -> dict[str, str]:
-    """The settings of the server: everything on, with limits that a benchmark does not reach."""
-    return {
-        "CHATTER_HOST": "127.0.0.1",
-        "CHATTER_PORT": str(port),
+    """This process's environment with the server's settings: its defaults, but limits that no benchmark reaches."""
+    settings = {
+        "CHATTER_LISTEN": f"127.0.0.1:{port}",
         "CHATTER_DATA_DIR": str(data),
         "CHATTER_OPENAI_BASE_URL": provider_url(provider),
-        "CHATTER_OPENAI_API_KEY": "none",
-        "CHATTER_OPENAI_MODELS": plan.model,
+        "CHATTER_OPENAI_MODELS": json.dumps([plan.model]),
+        "CHATTER_ACCESS_TOKEN_MINUTES": "60",
+        "CHATTER_READ_CALLS_PER_MINUTE": "1000000",
+        "CHATTER_WRITE_CALLS_PER_MINUTE": "1000000",
+        "CHATTER_START_CALLS_PER_MINUTE": "1000000",
     }
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("CHATTER_")}, **settings}
 
 
 class OurSide:
@@ -73,9 +78,7 @@ async def start_ours(scratch: Path, provider: Child, plan: AnswerPlan) -> AsyncI
     Raises ProcessFailed where it does not come up, grpc.RpcError where it refuses to register or log in.
     """
     port = find_free_port()
-    data = scratch / "chatter"
-    await asyncio.to_thread(data.mkdir)
-    environment = write_environment(port, data, provider, plan)
+    environment = write_environment(port, scratch / "chatter", provider, plan)
     async with (
         run_child("chatter-grpc", [find_command(), "serve"], port=port, logs=scratch, env=environment) as child,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,

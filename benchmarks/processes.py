@@ -68,7 +68,7 @@ async def run_child(
 ) -> AsyncIterator[Child]:
     """Run a process while the context lasts; it is entered once the port takes connections.
 
-    `env` is added to this process's environment. Raises ProcessFailed where the process ends or does not listen
+    `env` is its environment, by default this process's. Raises ProcessFailed where the process ends or does not listen
     within START_DEADLINE seconds.
     """
     log = logs / f"{name}.log"
@@ -78,7 +78,7 @@ async def run_child(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={**os.environ, **(env or {})},
+            env=env,
             start_new_session=True,
         )
     child = Child(name=name, process=process, port=port, log=log)
