@@ -1,0 +1,99 @@
+"""Keeps API keys."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ForeignKey, Index, Row, bindparam, insert, or_, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chatter_grpc.adapters.sql.columns import Document
+from chatter_grpc.adapters.sql.rows import Stored
+from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.core.api_keys import ApiKey
+
+_LISTED: Final = 1000
+
+
+class ApiKeyRow(Stored):
+    """A key's record."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "user_id", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str]
+    prefix: Mapped[str] = mapped_column(unique=True)
+    key_hash: Mapped[bytes]
+    scopes: Mapped[frozenset[str]] = mapped_column(Document(frozenset[str]))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+_ADD: Final = insert(ApiKeyRow.table())
+_FIND: Final = select(ApiKeyRow.table()).where(ApiKeyRow.prefix == bindparam("prefix"))
+_LIST: Final = (
+    select(ApiKeyRow.table())
+    .where(ApiKeyRow.user_id == bindparam("user_id"))
+    .order_by(ApiKeyRow.created_at, ApiKeyRow.id)
+    .limit(_LISTED)
+)
+_REVOKE: Final = (
+    update(ApiKeyRow.table())
+    .where(
+        ApiKeyRow.id == bindparam("key"),
+        ApiKeyRow.revoked_at.is_(None),
+        or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > bindparam("at")),
+    )
+    .values(revoked_at=bindparam("at"))
+)
+
+
+class SqlApiKeys:
+    """API keys in one transaction."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
+
+    async def add(self, key: ApiKey) -> None:
+        """See ``ApiKeyStore``."""
+        values = {
+            "id": key.id,
+            "user_id": key.user_id,
+            "name": key.name,
+            "prefix": key.prefix,
+            "key_hash": key.key_hash,
+            "scopes": key.scopes,
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+            "revoked_at": key.revoked_at,
+        }
+        await self._sql.run(_ADD, values)
+
+    async def find(self, prefix: str) -> ApiKey | None:
+        """See ``ApiKeyStore``."""
+        row = await self._sql.row(_FIND, {"prefix": prefix})
+        return None if row is None else _key_of(row)
+
+    async def list(self, user_id: str) -> tuple[ApiKey, ...]:
+        """See ``ApiKeyStore``."""
+        return tuple(_key_of(row) for row in await self._sql.rows(_LIST, {"user_id": user_id}))
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """See ``ApiKeyStore``."""
+        return await self._sql.count(_REVOKE, {"key": key_id, "at": at}) == 1
+
+
+def _key_of(row: Row[Any]) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        user_id=row.user_id,
+        name=row.name,
+        prefix=row.prefix,
+        key_hash=row.key_hash,
+        scopes=row.scopes,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )

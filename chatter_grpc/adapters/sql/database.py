@@ -1,0 +1,89 @@
+"""One database: its engines, its transactions and what they wait for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
+from chatter_grpc.adapters.sql.faults import away_as_unavailable
+from chatter_grpc.adapters.sql.statements import GRACE_SECONDS, Statements
+from chatter_grpc.adapters.sql.urls import parse_url
+from chatter_grpc.core.errors import StorageUnavailable
+
+_PING: Final = text("SELECT 1")
+
+
+class Database:
+    """Opens transactions on SQLite or PostgreSQL.
+
+    On SQLite one transaction writes at a time. Within the process they queue for ``writing_turn``, which is fair;
+    another process is waited for in SQLite, which polls.
+    """
+
+    def __init__(self, url: str, options: DatabaseOptions | None = None) -> None:
+        self.url = parse_url(url)
+        self.options = options or DatabaseOptions()
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._turn = asyncio.Lock()
+        if self.is_sqlite:
+            size = self.options.pool_size
+            self._reader = make_sqlite_engine(self.url, self.options, read_only=True, pool_size=size)
+            self._writer = make_sqlite_engine(self.url, self.options, read_only=False, pool_size=1)
+        else:
+            self._writer = make_postgres_engine(self.url, self.options)
+            # Statements of one reading transaction see one state, as they do on SQLite.
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Statements]:
+        """Open a transaction that reads one state of the database; raises ``StorageUnavailable``."""
+        async with self._transaction(self._reader) as statements:
+            yield statements
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Statements]:
+        """Open a transaction that is committed when the block ends; raises ``StorageUnavailable``."""
+        if not self.is_sqlite:
+            async with self._transaction(self._writer) as statements:
+                yield statements
+        else:
+            async with self.writing_turn(), self._transaction(self._writer) as statements:
+                yield statements
+
+    @asynccontextmanager
+    async def writing_turn(self) -> AsyncIterator[None]:
+        """Hold the right to write to SQLite within this process; raises ``StorageUnavailable``."""
+        try:
+            async with asyncio.timeout(self.options.acquire_seconds):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise StorageUnavailable from error
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def ping(self) -> None:
+        """Ask for a sign of life; raises ``StorageUnavailable``."""
+        async with self.reading() as statements:
+            await statements.run(_PING)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Statements]:
+        async with connected(engine) as connection:
+            with away_as_unavailable():
+                transaction = await connection.begin()
+            # Leaving without a commit, by whatever way, rolls back.
+            yield Statements(connection, self.options.statement_seconds)
+            with away_as_unavailable():
+                async with asyncio.timeout(self.options.statement_seconds + GRACE_SECONDS):
+                    await transaction.commit()

@@ -1,0 +1,112 @@
+"""Makes SQLAlchemy engines that are set up as Chatter uses each database."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiosqlite
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from chatter_grpc.adapters.sql.faults import away_as_unavailable, unreachable_as_unavailable
+from chatter_grpc.adapters.sql.sqlite_driver import Deadline, OneTripConnection, open_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOptions:
+    """How many connections to hold, and how long to wait, in seconds.
+
+    ``acquire_seconds`` bounds the wait for a free connection, for making one, and for SQLite's write lock;
+    ``statement_seconds`` bounds each statement and commit.
+    """
+
+    pool_size: int = 10
+    acquire_seconds: float = 5.0
+    statement_seconds: float = 10.0
+
+
+def make_sqlite_engine(
+    url: URL, options: DatabaseOptions, *, read_only: bool, pool_size: int, for_migrations: bool = False
+) -> AsyncEngine:
+    """Return an engine for a database file, whose transactions take the write lock at once or never.
+
+    Migrations make tables anew that others refer to, so for them foreign keys are not checked.
+    """
+
+    async def connect() -> aiosqlite.Connection:
+        deadline = Deadline(options.statement_seconds)
+        return await OneTripConnection(
+            lambda: open_file(
+                str(url.database),
+                wait_seconds=options.acquire_seconds,
+                deadline=deadline,
+                read_only=read_only,
+                check_keys=not for_migrations,
+            ),
+            deadline,
+        )
+
+    engine = _make_engine(url, options, for_migrations, pool_size=pool_size, async_creator=connect)
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def make_postgres_engine(url: URL, options: DatabaseOptions, *, for_migrations: bool = False) -> AsyncEngine:
+    """Return an engine for PostgreSQL, which ends statements by itself when they take too long."""
+    arguments = postgres_arguments(options)
+    engine = _make_engine(url, options, for_migrations, pool_size=options.pool_size, connect_args=arguments)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _refuse_closed(connection: Any, record: Any, proxy: Any) -> None:
+        # Known without asking the server; the pool makes another connection then.
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError
+
+    return engine
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Hold a connection, and roll back on leaving what was not committed; raises ``StorageUnavailable``."""
+    stack = AsyncExitStack()
+    with unreachable_as_unavailable():
+        connection = await stack.enter_async_context(engine.connect())
+    try:
+        yield connection
+    finally:
+        with away_as_unavailable():
+            await stack.aclose()
+
+
+def postgres_arguments(options: DatabaseOptions) -> dict[str, Any]:
+    """Return arguments for asyncpg: the server ends a statement first, the client a second later."""
+    milliseconds = round(options.statement_seconds * 1000)
+    return {
+        "timeout": options.acquire_seconds,
+        "command_timeout": options.statement_seconds + 1,
+        "server_settings": {
+            "application_name": "chatter",
+            "jit": "off",
+            "statement_timeout": str(milliseconds),
+            "idle_in_transaction_session_timeout": str(2 * milliseconds),
+        },
+    }
+
+
+def _make_engine(url: URL, options: DatabaseOptions, for_migrations: bool, **more: Any) -> AsyncEngine:
+    if not for_migrations:
+        # `Document` columns read and write JSON themselves. Alembic looks into the database's own JSON.
+        more |= {"json_serializer": _as_it_is, "json_deserializer": _as_it_is}
+    # Parameters hold what users wrote: errors must not show them.
+    return create_async_engine(url, hide_parameters=True, pool_timeout=options.acquire_seconds, max_overflow=0, **more)
+
+
+def _as_it_is(text: str) -> str:
+    return text

@@ -1,0 +1,161 @@
+"""Keeps messages."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ForeignKey, Row, UniqueConstraint, bindparam, func, insert, or_, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chatter_grpc.adapters.sql.columns import Document, UtcTime
+from chatter_grpc.adapters.sql.conversations import ConversationRow
+from chatter_grpc.adapters.sql.paging import read_page
+from chatter_grpc.adapters.sql.rows import Stored, usage_of_row, usage_values
+from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.core.errors import ConversationNotFound, MessageNotFound
+from chatter_grpc.core.messages import Message, TextPart
+from chatter_grpc.core.models import FinishReason, Role
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.usage import Usage
+
+
+class MessageRow(Stored):
+    """A message. Its usage is NULL as a whole where no model call made it, its cost alone where that is not known."""
+
+    __tablename__ = "messages"
+    __table_args__ = (UniqueConstraint("owner_id", "conversation_id", "position"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"))
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    # Checked when the transaction ends: a run's own row comes after its user message, whose index it names.
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", deferrable=True, initially="DEFERRED"))
+    role: Mapped[str]
+    parts: Mapped[tuple[TextPart, ...]] = mapped_column(Document(tuple[TextPart, ...]))
+    text_sha256: Mapped[str]
+    created_at: Mapped[datetime]
+    position: Mapped[int]
+    model: Mapped[str]
+    provider: Mapped[str]
+    finish_reason: Mapped[str | None]
+    input_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    cost_micros: Mapped[int | None]
+    estimated: Mapped[bool | None]
+    latency_ms: Mapped[int | None]
+
+
+_COUNT: Final = (
+    update(ConversationRow.table())
+    .where(ConversationRow.id == bindparam("conversation"))
+    .values(
+        message_count=ConversationRow.message_count + bindparam("added"),
+        last_index=ConversationRow.last_index + bindparam("added"),
+        last_message_at=func.coalesce(bindparam("at", type_=UtcTime()), ConversationRow.last_message_at),
+        active_at=func.coalesce(bindparam("at", type_=UtcTime()), ConversationRow.active_at),
+        input_tokens=ConversationRow.input_tokens + bindparam("more_input"),
+        output_tokens=ConversationRow.output_tokens + bindparam("more_output"),
+        # A sum with NULL is NULL: once unknown, always unknown.
+        cost_micros=ConversationRow.cost_micros + bindparam("more_cost"),
+        estimated=or_(ConversationRow.estimated, bindparam("more_estimated")),
+    )
+    .returning(ConversationRow.last_index)
+)
+_ADD: Final = insert(MessageRow.table())
+_VISIBLE: Final = (
+    select(MessageRow.table())
+    .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
+    .where(MessageRow.owner_id == bindparam("owner"), ConversationRow.deleted_at.is_(None))
+)
+_GET: Final = _VISIBLE.where(MessageRow.id == bindparam("message"))
+_IN_CONVERSATION: Final = _VISIBLE.where(MessageRow.conversation_id == bindparam("conversation"))
+_LATEST: Final = (
+    _IN_CONVERSATION.where(MessageRow.position < bindparam("before"))
+    .order_by(MessageRow.position.desc())
+    .limit(bindparam("most"))
+)
+
+
+class SqlMessages:
+    """Messages in one transaction."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
+
+    async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> int:
+        """See ``MessageStore``."""
+        values = {
+            "conversation": conversation_id,
+            "added": len(messages),
+            "at": max((message.created_at for message in messages), default=None),
+            "more_input": usage.input_tokens,
+            "more_output": usage.output_tokens,
+            "more_cost": usage.cost_micros,
+            "more_estimated": usage.estimated,
+        }
+        counted = await self._sql.row(_COUNT, values)
+        if counted is None:
+            raise ConversationNotFound(conversation_id=conversation_id)
+        first = int(counted.last_index) - len(messages) + 1
+        if messages:
+            added = [_values(message, conversation_id, first + place) for place, message in enumerate(messages)]
+            await self._sql.run(_ADD, added if len(added) > 1 else added[0])
+        return first
+
+    async def get(self, owner_id: str, message_id: str) -> Message:
+        """See ``MessageStore``."""
+        row = await self._sql.row(_GET, {"owner": owner_id, "message": message_id})
+        if row is None:
+            raise MessageNotFound(message_id=message_id)
+        return _message_of(row)
+
+    async def list(
+        self, owner_id: str, conversation_id: str, page: PageRequest, *, newest_first: bool
+    ) -> Page[Message]:
+        """See ``MessageStore``."""
+        query = _IN_CONVERSATION.params(owner=owner_id, conversation=conversation_id)
+        return await read_page(self._sql, query, (MessageRow.position,), page, _message_of, descending=newest_first)
+
+    async def latest(self, owner_id: str, conversation_id: str, before_index: int, count: int) -> tuple[Message, ...]:
+        """See ``MessageStore``."""
+        values = {"owner": owner_id, "conversation": conversation_id, "before": before_index, "most": count}
+        rows = await self._sql.rows(_LATEST, values)
+        return tuple(_message_of(row) for row in reversed(rows))
+
+
+def _values(message: Message, conversation_id: str, position: int) -> dict[str, Any]:
+    nothing = {"input_tokens": None, "output_tokens": None, "cost_micros": None, "estimated": None}
+    return {
+        "id": message.id,
+        "owner_id": message.owner_id,
+        "conversation_id": conversation_id,
+        "run_id": message.run_id,
+        "role": message.role,
+        "parts": message.parts,
+        "text_sha256": message.text_sha256,
+        "created_at": message.created_at,
+        "position": position,
+        "model": message.model,
+        "provider": message.provider,
+        "finish_reason": message.finish_reason,
+        "latency_ms": message.latency_ms,
+        **(nothing if message.usage is None else usage_values(message.usage)),
+    }
+
+
+def _message_of(row: Row[Any]) -> Message:
+    return Message(
+        id=row.id,
+        owner_id=row.owner_id,
+        conversation_id=row.conversation_id,
+        run_id=row.run_id,
+        role=Role(row.role),
+        parts=row.parts,
+        text_sha256=row.text_sha256,
+        created_at=row.created_at,
+        index=row.position,
+        model=row.model,
+        provider=row.provider,
+        finish_reason=None if row.finish_reason is None else FinishReason(row.finish_reason),
+        usage=None if row.input_tokens is None else usage_of_row(row),
+        latency_ms=row.latency_ms,
+    )

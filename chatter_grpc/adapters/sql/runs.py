@@ -1,0 +1,274 @@
+"""Keeps runs: their records, leases and ends."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ForeignKey, Index, Row, bindparam, insert, select, text, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chatter_grpc.adapters.sql.columns import Among, DatabaseTime, Document
+from chatter_grpc.adapters.sql.paging import read_page
+from chatter_grpc.adapters.sql.rows import Stored, Used, usage_of_row, usage_values
+from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
+from chatter_grpc.adapters.sql.statements import Either, Statements
+from chatter_grpc.core.errors import ConversationBusy, RunNotFound
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.runs.events import Batch, Entry
+from chatter_grpc.core.runs.run import LogPosition, Run, RunEnd, RunFilter, RunInput, RunState, WorkflowKind
+
+_ACTIVE: Final = text(f"state = '{RunState.RUNNING}'")
+_LISTED: Final = 1000
+
+
+class RunRow(Used, Stored):
+    """A run's record. Every commit of its log writes it, so what is large or indexed for long is not in it.
+
+    PostgreSQL writes the new version of a row beside the old one without touching an index where the page has room.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index(
+            "uq_runs_active_conversation",
+            "conversation_id",
+            unique=True,
+            sqlite_where=_ACTIVE,
+            postgresql_where=_ACTIVE,
+        ),
+        Index("ix_runs_active_owner", "owner_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        Index("ix_runs_active_process", "process_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        Index(None, "owner_id", "created_at", "id"),
+        Index(None, "owner_id", "conversation_id", "created_at", "id"),
+        {"postgresql_with": {"fillfactor": 70}},
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"))
+    actor_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    conversation_id: Mapped[str | None] = mapped_column(ForeignKey("conversations.id"))
+    kind: Mapped[str | None]
+    workflow_id: Mapped[str | None]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+    attempt: Mapped[int]
+    last_seq: Mapped[int]
+    failure_reason: Mapped[str]
+    failure_message: Mapped[str]
+    cancel_requested_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    process_id: Mapped[str]
+    lease_expires_at: Mapped[datetime]
+
+
+class RunInputRow(Stored):
+    """What a run begins with, written once."""
+
+    __tablename__ = "run_inputs"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    input: Mapped[RunInput] = mapped_column(Document(RunInput))
+
+
+_RUNNING: Final = RunRow.state == RunState.RUNNING.value
+_ADD: Final = Either(
+    lambda insert_: (
+        insert_(RunRow.table())
+        .values(lease_expires_at=DatabaseTime("lease_seconds"))
+        .on_conflict_do_nothing(index_elements=[RunRow.conversation_id], index_where=_ACTIVE)
+        .returning(RunRow.id)
+    )
+)
+_ADD_INPUT: Final = insert(RunInputRow.table())
+_BUSY: Final = select(RunRow.id).where(RunRow.conversation_id == bindparam("conversation"), _RUNNING)
+_RUNS: Final = select(RunRow.table(), RunInputRow.input).join(RunInputRow, RunInputRow.run_id == RunRow.id)
+_GET: Final = _RUNS.where(RunRow.id == bindparam("run"), RunRow.owner_id == bindparam("owner"))
+_THESE: Final = _RUNS.where(Among(RunRow.id, "runs")).order_by(RunRow.created_at, RunRow.id)
+_OF_OWNERS: Final = (
+    _RUNS.where(Among(RunRow.owner_id, "owners"), _RUNNING).order_by(RunRow.created_at, RunRow.id).limit(_LISTED)
+)
+_REQUEST_CANCEL: Final = (
+    update(RunRow.table())
+    .where(Among(RunRow.id, "runs"), _RUNNING, RunRow.cancel_requested_at.is_(None))
+    .values(cancel_requested_at=bindparam("at"))
+)
+_CANCEL_REQUESTED: Final = select(RunRow.id).where(
+    RunRow.process_id == bindparam("process"), _RUNNING, RunRow.cancel_requested_at.is_not(None)
+)
+_FINISH: Final = (
+    update(RunRow.table())
+    .where(
+        RunRow.id == bindparam("run"),
+        RunRow.attempt == bindparam("mine"),
+        RunRow.last_seq == bindparam("before"),
+        _RUNNING,
+    )
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in (
+                "state",
+                "last_seq",
+                "finished_at",
+                "failure_reason",
+                "failure_message",
+                "input_tokens",
+                "output_tokens",
+                "cost_micros",
+                "estimated",
+            )
+        }
+    )
+)
+_RENEW: Final = (
+    update(RunRow.table())
+    .where(RunRow.process_id == bindparam("process"), _RUNNING)
+    .values(lease_expires_at=DatabaseTime("lease_seconds"))
+)
+_EXPIRE: Final = update(RunRow.table()).where(_RUNNING).values(lease_expires_at=DatabaseTime())
+_LOST: Final = (
+    select(RunRow.id)
+    .where(_RUNNING, RunRow.lease_expires_at <= DatabaseTime())
+    .order_by(RunRow.lease_expires_at)
+    .limit(bindparam("most"))
+    # On PostgreSQL others that take at the same time pass over these rows. A CTE that locks is evaluated once.
+    .with_for_update(skip_locked=True)
+    .cte("lost")
+)
+_TAKE: Final = (
+    update(RunRow.table())
+    .where(RunRow.id == _LOST.c.id)
+    .values(
+        attempt=RunRow.attempt + 1,
+        process_id=bindparam("process"),
+        lease_expires_at=DatabaseTime("lease_seconds"),
+    )
+    .returning(RunRow.id)
+)
+
+
+class SqlRuns:
+    """Runs in one transaction."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
+
+    async def add(self, run: Run, first: Batch, *, process_id: str, lease_seconds: float) -> None:
+        """See ``RunStore``."""
+        values = {**_values(run, first), "process_id": process_id, "lease_seconds": lease_seconds}
+        while await self._sql.row(_ADD, values) is None:
+            busy = await self._sql.row(_BUSY, {"conversation": run.conversation_id})
+            if busy is not None:
+                raise ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
+            # The other run has ended in between.
+        await self._sql.run(_ADD_INPUT, {"run_id": run.id, "input": run.input})
+        await add_batch(self._sql, first)
+
+    async def get(self, owner_id: str, run_id: str) -> Run:
+        """See ``RunStore``."""
+        row = await self._sql.row(_GET, {"owner": owner_id, "run": run_id})
+        if row is None:
+            raise RunNotFound(run_id=run_id)
+        return _run_of(row)
+
+    async def list(self, owner_id: str, wanted: RunFilter, page: PageRequest) -> Page[Run]:
+        """See ``RunStore``."""
+        query = _RUNS.where(RunRow.owner_id == owner_id)
+        if wanted.conversation_id:
+            query = query.where(RunRow.conversation_id == wanted.conversation_id)
+        if wanted.state is not None:
+            query = query.where(RunRow.state == wanted.state.value)
+        return await read_page(self._sql, query, (RunRow.created_at, RunRow.id), page, _run_of, descending=True)
+
+    async def active(self, owner_ids: Collection[str], conversation_id: str = "") -> tuple[Run, ...]:
+        """See ``RunStore``."""
+        query = _OF_OWNERS
+        if conversation_id:
+            query = query.where(RunRow.conversation_id == conversation_id)
+        return tuple(_run_of(row) for row in await self._sql.rows(query, {"owners": tuple(owner_ids)}))
+
+    async def request_cancel(self, run_ids: Collection[str], at: datetime) -> None:
+        """See ``RunStore``."""
+        await self._sql.run(_REQUEST_CANCEL, {"runs": tuple(run_ids), "at": at})
+
+    async def cancel_requested(self, process_id: str) -> tuple[str, ...]:
+        """See ``RunStore``."""
+        return tuple(row.id for row in await self._sql.rows(_CANCEL_REQUESTED, {"process": process_id}))
+
+    async def finish(self, end: RunEnd, last: Batch) -> bool:
+        """See ``RunStore``."""
+        ended = {
+            "state": end.state,
+            "last_seq": last.last_seq,
+            "finished_at": end.finished_at,
+            "failure_reason": end.failure_reason,
+            "failure_message": end.failure_message,
+            **usage_values(end.usage),
+        }
+        fence = {"run": last.run_id, "mine": last.attempt, "before": last.first_seq - 1}
+        values = {**fence, **{f"new_{name}": value for name, value in ended.items()}}
+        if await self._sql.count(_FINISH, values) == 0:
+            return False
+        await add_batch(self._sql, last)
+        return True
+
+    async def read_log(self, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
+        """See ``RunStore``."""
+        return await read_entries(self._sql, run_id, after, max_bytes)
+
+    async def renew_leases(self, process_id: str, lease_seconds: float) -> None:
+        """See ``RunStore``."""
+        await self._sql.run(_RENEW, {"process": process_id, "lease_seconds": lease_seconds})
+
+    async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:
+        """See ``RunStore``."""
+        values = {"process": process_id, "lease_seconds": lease_seconds, "most": limit}
+        taken = [row.id for row in await self._sql.rows(_TAKE, values)]
+        if not taken:
+            return ()
+        return tuple(_run_of(row) for row in await self._sql.rows(_THESE, {"runs": taken}))
+
+    async def expire_leases(self) -> int:
+        """See ``RunStore``."""
+        return await self._sql.count(_EXPIRE)
+
+
+def _values(run: Run, first: Batch) -> dict[str, Any]:
+    return {
+        **usage_values(run.usage),
+        "id": run.id,
+        "owner_id": run.owner_id,
+        "actor_id": run.actor_id,
+        "conversation_id": run.conversation_id or None,
+        "kind": run.kind,
+        "workflow_id": run.workflow_id,
+        "state": run.state,
+        "created_at": run.created_at,
+        "attempt": run.attempt,
+        "last_seq": first.last_seq,
+        "failure_reason": run.failure_reason,
+        "failure_message": run.failure_message,
+        "cancel_requested_at": run.cancel_requested_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def _run_of(row: Row[Any]) -> Run:
+    return Run(
+        id=row.id,
+        owner_id=row.owner_id,
+        actor_id=row.actor_id,
+        conversation_id=row.conversation_id or "",
+        kind=None if row.kind is None else WorkflowKind(row.kind),
+        workflow_id=row.workflow_id,
+        input=row.input,
+        state=RunState(row.state),
+        created_at=row.created_at,
+        attempt=row.attempt,
+        last_seq=row.last_seq,
+        usage=usage_of_row(row),
+        failure_reason=row.failure_reason,
+        failure_message=row.failure_message,
+        cancel_requested_at=row.cancel_requested_at,
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,66 @@
+"""Keeps signing keys."""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chatter_grpc.adapters.sql.rows import Stored
+from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.core.signing_keys import SigningKey
+
+
+class SigningKeyRow(Stored):
+    """A key pair, its private half sealed."""
+
+    __tablename__ = "signing_keys"
+
+    kid: Mapped[str] = mapped_column(primary_key=True)
+    public: Mapped[bytes]
+    sealed_private: Mapped[bytes]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+# Whoever comes second waits here. SQLite has one writer anyway.
+_LOCK_ALL: Final = text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+_ANY: Final = select(SigningKeyRow.kid).where(SigningKeyRow.retired_at.is_(None)).limit(1)
+_ADD: Final = insert(SigningKeyRow.table())
+_LIST: Final = select(SigningKeyRow.table()).order_by(SigningKeyRow.created_at.desc(), SigningKeyRow.kid.desc())
+
+
+class SqlSigningKeys:
+    """Signing keys in one transaction."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
+
+    async def add_first(self, key: SigningKey) -> bool:
+        """See ``SigningKeyStore``."""
+        if self._sql.dialect == "postgresql":
+            await self._sql.run(_LOCK_ALL)
+        if await self._sql.row(_ANY) is not None:
+            return False
+        values = {
+            "kid": key.kid,
+            "public": key.public,
+            "sealed_private": key.sealed_private,
+            "created_at": key.created_at,
+            "retired_at": key.retired_at,
+        }
+        await self._sql.run(_ADD, values)
+        return True
+
+    async def list(self) -> tuple[SigningKey, ...]:
+        """See ``SigningKeyStore``."""
+        return tuple(
+            SigningKey(
+                kid=row.kid,
+                public=row.public,
+                sealed_private=row.sealed_private,
+                created_at=row.created_at,
+                retired_at=row.retired_at,
+            )
+            for row in await self._sql.rows(_LIST)
+        )

@@ -1,0 +1,136 @@
+"""A connection to SQLite that visits its thread once per statement, where aiosqlite's own goes three times."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiosqlite
+
+# SQLite asks after so many instructions of its machine whether to go on: some tenths of a millisecond.
+_ASK_EVERY: Final = 10_000
+
+
+class Deadline:
+    """Ends statements that take longer than ``seconds``; SQLite asks it while it works."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = 0.0
+
+    def begin(self) -> None:
+        """Let a statement begin now."""
+        self._at = time.monotonic() + self._seconds
+
+    def is_over(self) -> bool:
+        """Whether the statement has to end."""
+        return time.monotonic() > self._at
+
+
+class OneTripConnection(aiosqlite.Connection):
+    """Executes a statement and fetches all its rows in one visit to the connection's thread."""
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], deadline: Deadline) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        self._deadline = deadline
+        # A process that ends without closing must not wait for this thread.
+        self._thread.daemon = True
+
+    def cursor(self) -> Any:
+        """Return a cursor without visiting the thread; SQLAlchemy enters it."""
+        return _Cursor(self)
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function of the underlying connection in its thread, under the deadline for statements."""
+        return await self._execute(partial(self._run, function, *arguments))  # type: ignore[no-untyped-call]
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        self._deadline.begin()
+        return function(self._conn, *arguments)
+
+
+class _Cursor:
+    """What SQLAlchemy needs of a cursor: one statement with its rows."""
+
+    def __init__(self, connection: OneTripConnection) -> None:
+        self._connection = connection
+        self._rows: Sequence[Any] = ()
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+        self.arraysize = 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def execute(self, sql: str, parameters: Iterable[Any] = ()) -> Self:
+        """Execute a statement and keep its rows."""
+        self._keep(await self._connection.run(_execute, sql, parameters))
+        return self
+
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> Self:
+        """Execute a statement for each of the parameters."""
+        self._keep(await self._connection.run(_execute_many, sql, parameters))
+        return self
+
+    async def fetchall(self) -> Sequence[Any]:
+        """Return the rows."""
+        rows, self._rows = self._rows, ()
+        return rows
+
+    async def close(self) -> None:
+        """Forget the rows; SQLite's own cursor was closed when they were read."""
+        self._rows = ()
+
+    def _keep(self, done: "_Done") -> None:
+        self._rows, self.description, self.rowcount, self.lastrowid = done
+
+
+_Done = tuple[Sequence[Any], Any, int, int | None]
+
+
+def _execute(connection: sqlite3.Connection, sql: str, parameters: Any) -> _Done:
+    cursor = connection.execute(sql, parameters)
+    try:
+        rows = cursor.fetchall() if cursor.description else ()
+        return rows, cursor.description, cursor.rowcount, cursor.lastrowid
+    finally:
+        cursor.close()
+
+
+def _execute_many(connection: sqlite3.Connection, sql: str, parameters: Any) -> _Done:
+    cursor = connection.executemany(sql, parameters)
+    try:
+        return (), None, cursor.rowcount, cursor.lastrowid
+    finally:
+        cursor.close()
+
+
+def open_file(
+    path: str, *, wait_seconds: float, deadline: Deadline | None, read_only: bool = False, check_keys: bool = True
+) -> sqlite3.Connection:
+    """Open a database file as Chatter uses it: WAL, checked foreign keys, transactions begun by hand.
+
+    A lock of another process is waited for ``wait_seconds``. SQLite in WAL mode with ``synchronous`` NORMAL survives
+    a killed process whole, and may lose the last commits when the power fails.
+    """
+    connection = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA foreign_keys = {'ON' if check_keys else 'OFF'}")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        if deadline is not None:
+            connection.set_progress_handler(deadline.is_over, _ASK_EVERY)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

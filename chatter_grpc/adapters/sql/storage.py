@@ -1,0 +1,91 @@
+"""Storage on a database: transactions that hold every store."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chatter_grpc.adapters.sql.api_keys import SqlApiKeys
+from chatter_grpc.adapters.sql.conversations import SqlConversations
+from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.messages import SqlMessages
+from chatter_grpc.adapters.sql.requests import SqlRequests
+from chatter_grpc.adapters.sql.revocations import SqlRevocations
+from chatter_grpc.adapters.sql.runs import SqlRuns
+from chatter_grpc.adapters.sql.sessions import SqlSessions
+from chatter_grpc.adapters.sql.signing_keys import SqlSigningKeys
+from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.users import SqlUsers
+
+
+class SqlTransaction:
+    """All stores over one connection."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
+
+    @property
+    def users(self) -> SqlUsers:
+        """Accounts and owners."""
+        return SqlUsers(self._sql)
+
+    @property
+    def sessions(self) -> SqlSessions:
+        """Login sessions."""
+        return SqlSessions(self._sql)
+
+    @property
+    def api_keys(self) -> SqlApiKeys:
+        """API keys."""
+        return SqlApiKeys(self._sql)
+
+    @property
+    def signing_keys(self) -> SqlSigningKeys:
+        """Keys that sign tokens."""
+        return SqlSigningKeys(self._sql)
+
+    @property
+    def revocations(self) -> SqlRevocations:
+        """Revoked credentials."""
+        return SqlRevocations(self._sql)
+
+    @property
+    def requests(self) -> SqlRequests:
+        """Request ids."""
+        return SqlRequests(self._sql)
+
+    @property
+    def conversations(self) -> SqlConversations:
+        """Conversations."""
+        return SqlConversations(self._sql)
+
+    @property
+    def messages(self) -> SqlMessages:
+        """Messages."""
+        return SqlMessages(self._sql)
+
+    @property
+    def runs(self) -> SqlRuns:
+        """Runs and their logs."""
+        return SqlRuns(self._sql)
+
+
+class SqlStorage:
+    """``Storage`` on SQLite or PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[SqlTransaction]:
+        """See ``Storage``."""
+        async with self._database.reading() as statements:
+            yield SqlTransaction(statements)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[SqlTransaction]:
+        """See ``Storage``."""
+        async with self._database.writing() as statements:
+            yield SqlTransaction(statements)
+
+    async def ping(self) -> None:
+        """See ``Storage``."""
+        await self._database.ping()
