@@ -7,15 +7,13 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from shutil import which
-from sysconfig import get_path
 
 import grpc
 
 from benchmarks.answers import AnswerPlan
 from benchmarks.load.calls import CallSpec
 from benchmarks.load.folding import Wire
-from benchmarks.processes import Child, find_free_port, run_child
+from benchmarks.processes import Child, find_free_port, python_command, run_child
 from benchmarks.sides import GET_SERVER_INFO, SEND_MESSAGE, provider_url, write_request
 from chatter_grpc._gen.chatter.v1.auth_service_pb2 import LoginRequest, RegisterRequest
 from chatter_grpc._gen.chatter.v1.auth_service_pb2_grpc import AuthServiceStub
@@ -26,6 +24,7 @@ from chatter_grpc._gen.chatter.v1.system_service_pb2 import GetServerInfoRequest
 CALL_DEADLINE = 30.0
 READY_DEADLINE = 60.0
 USERNAME = "benchmark"
+SERVE = python_command("chatter_grpc", "serve")
 
 
 def write_environment(port: int, data: Path, provider: Child, plan: AnswerPlan) -> dict[str, str]:
@@ -73,25 +72,17 @@ class OurSide:
 
 @asynccontextmanager
 async def start_ours(scratch: Path, provider: Child, plan: AnswerPlan) -> AsyncIterator[OurSide]:
-    """`chatter-grpc serve` on a data directory of its own, its models served by the stand-in.
+    """`python -m chatter_grpc serve` on a data directory of its own, its models served by the stand-in.
 
     Raises ProcessFailed where it does not come up, grpc.RpcError where it refuses to register or log in.
     """
     port = find_free_port()
     environment = write_environment(port, scratch / "chatter", provider, plan)
     async with (
-        run_child("chatter-grpc", [find_command(), "serve"], port=port, logs=scratch, env=environment) as child,
+        run_child("chatter-grpc", SERVE, port=port, logs=scratch, env=environment) as child,
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield OurSide(child, channel, await open_account(channel))
-
-
-def find_command() -> str:
-    """The installed `chatter-grpc`: beside this interpreter first. Raises FileNotFoundError where there is none."""
-    found = which("chatter-grpc", path=get_path("scripts")) or which("chatter-grpc")
-    if found is None:
-        raise FileNotFoundError("chatter-grpc is not installed in this environment")
-    return found
 
 
 async def open_account(channel: grpc.aio.Channel) -> str:
