@@ -27,4 +27,7 @@ def parse_url(text: str) -> URL:
         raise ValueError(f"no such database: {url.drivername}; expected sqlite:///path or postgresql://user@host/name")
     if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
         raise ValueError("SQLite needs a file: sqlite:///path")
+    if "sslmode" in url.query:
+        # libpq's name for what asyncpg calls `ssl`, with the same values.
+        url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": url.query["sslmode"]})
     return url.set(drivername=driver)

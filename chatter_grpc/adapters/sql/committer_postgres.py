@@ -1,0 +1,113 @@
+"""Commits the run log to PostgreSQL over one connection of its own, below SQLAlchemy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+
+from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.engines import postgres_arguments
+from chatter_grpc.adapters.sql.faults import away_as_unavailable, unreachable_as_unavailable
+from chatter_grpc.adapters.sql.log_codec import encode_batch
+from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.runs.events import Batch
+
+# One statement is one transaction and one trip. It names the runs whose fence held.
+_APPEND: Final = """
+    WITH batch AS (
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])
+        AS batch (run_id, attempt, first_seq, last_seq, events)
+    ), fenced AS (
+        UPDATE runs SET last_seq = batch.last_seq FROM batch
+        WHERE runs.id = batch.run_id AND runs.attempt = batch.attempt AND runs.last_seq = batch.first_seq - 1
+        AND runs.state = 'running'
+        RETURNING runs.id
+    )
+    INSERT INTO run_log (run_id, attempt, last_seq, first_seq, size, events)
+    SELECT run_id, attempt, last_seq, first_seq, octet_length(events), events
+    FROM batch JOIN fenced ON fenced.id = batch.run_id
+    RETURNING run_id
+"""
+_ARE_THERE: Final = """
+    SELECT batch.run_id
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+    AS batch (run_id, attempt, first_seq, last_seq)
+    JOIN run_log USING (run_id, attempt, first_seq, last_seq)
+    JOIN runs ON runs.id = batch.run_id AND runs.attempt = batch.attempt
+"""
+
+
+class PostgresCommitter:
+    """``LogCommitter`` on PostgreSQL; connects on first use, and again after it lost the connection."""
+
+    def __init__(self, database: Database) -> None:
+        self._options = database.options
+        self._arguments = _connect_arguments(database)
+        self._turn = asyncio.Lock()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
+        """See ``LogCommitter``."""
+        async with self._connected() as connection:
+            with away_as_unavailable():
+                events = [encode_batch(batch) for batch in batches]
+                written = {row[0] for row in await connection.fetch(_APPEND, *_columns(batches), events)}
+                missing = [batch for batch in batches if batch.run_id not in written]
+                if missing:
+                    written |= {row[0] for row in await connection.fetch(_ARE_THERE, *_columns(missing))}
+        return [batch.run_id for batch in missing if batch.run_id not in written]
+
+    async def close(self) -> None:
+        """See ``LogCommitter``."""
+        async with self._turn:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                try:
+                    await connection.close(timeout=self._options.acquire_seconds)
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    connection.terminate()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        async with self._taking_turns():
+            if self._connection is None or self._connection.is_closed():
+                with unreachable_as_unavailable():
+                    self._connection = await asyncpg.connect(**self._arguments)
+            connection = self._connection
+            try:
+                yield connection
+            except BaseException:
+                # Whatever it was, the next commit does not have to ask what state the connection is in.
+                self._connection = None
+                connection.terminate()
+                raise
+
+    @asynccontextmanager
+    async def _taking_turns(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._options.acquire_seconds):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise StorageUnavailable from error
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
+    return (
+        [batch.run_id for batch in batches],
+        [batch.attempt for batch in batches],
+        [batch.first_seq for batch in batches],
+        [batch.last_seq for batch in batches],
+    )
+
+
+def _connect_arguments(database: Database) -> dict[str, Any]:
+    _, arguments = database.url.get_dialect()().create_connect_args(database.url)
+    # SQLAlchemy's own cache, which a raw connection does not have.
+    arguments.pop("prepared_statement_cache_size", None)
+    return {**arguments, **postgres_arguments(database.options)}
