@@ -1,0 +1,153 @@
+"""Each domain error has its status: code, details and pushback, as a table."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as PackedAny
+from google.rpc import error_details_pb2, status_pb2
+
+from chatter_grpc.core import errors
+from chatter_grpc.core.errors import ChatterError, FieldInvalid, FieldViolation
+from chatter_grpc.rpc.errors import CATALOGUE, VIOLATIONS_BYTES, Refusal, bad_request, refusal_of
+
+DETAILS = "grpc-status-details-bin"
+PUSHBACK = "grpc-retry-pushback-ms"
+LATER = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+# Error, code, details beside ErrorInfo and RequestInfo, pushback in milliseconds.
+TABLE: list[tuple[ChatterError, str, list[str], str | None]] = [
+    (errors.RequestMalformed(method="/chatter.v1.ChatService/GetMessage"), "INVALID_ARGUMENT", [], None),
+    (errors.RequestTooLarge(size_bytes=2, max_bytes=1), "INVALID_ARGUMENT", [], None),
+    (FieldInvalid([FieldViolation(field="a", description="b")]), "INVALID_ARGUMENT", ["BadRequest"], None),
+    (errors.PageTokenInvalid(), "INVALID_ARGUMENT", ["BadRequest"], None),
+    (errors.CursorInvalid(), "INVALID_ARGUMENT", ["BadRequest"], None),
+    (errors.ModelUnknown(model="a/b"), "INVALID_ARGUMENT", [], None),
+    (errors.CredentialsMissing(), "UNAUTHENTICATED", [], None),
+    (errors.TokenInvalid(), "UNAUTHENTICATED", [], None),
+    (errors.TokenExpired(expired_at=LATER), "UNAUTHENTICATED", [], None),
+    (errors.SessionRevoked(), "UNAUTHENTICATED", [], None),
+    (errors.RefreshTokenReused(), "UNAUTHENTICATED", [], None),
+    (errors.ApiKeyInvalid(), "UNAUTHENTICATED", [], None),
+    (errors.LoginFailed(), "UNAUTHENTICATED", [], None),
+    (errors.AccountDisabled(), "PERMISSION_DENIED", [], None),
+    (errors.ScopeMissing(scope="chat:write"), "PERMISSION_DENIED", [], None),
+    (errors.SubjectRefused(), "PERMISSION_DENIED", [], None),
+    (errors.RegistrationClosed(), "PERMISSION_DENIED", [], None),
+    (errors.ConversationNotFound(conversation_id="c"), "NOT_FOUND", ["ResourceInfo"], None),
+    (errors.MessageNotFound(message_id="m"), "NOT_FOUND", ["ResourceInfo"], None),
+    (errors.RunNotFound(run_id="r"), "NOT_FOUND", ["ResourceInfo"], None),
+    (errors.WorkflowNotFound(workflow_id="w"), "NOT_FOUND", ["ResourceInfo"], None),
+    (errors.UsernameTaken(), "ALREADY_EXISTS", ["ResourceInfo"], None),
+    (errors.EmailTaken(), "ALREADY_EXISTS", ["ResourceInfo"], None),
+    (errors.RequestIdReused(request_id="q"), "ALREADY_EXISTS", [], None),
+    (errors.EtagMismatch(etag="7"), "ABORTED", [], None),
+    (errors.ConversationBusy(conversation_id="c", run_id="r"), "FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    (errors.ConversationArchived(conversation_id="c"), "FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    (errors.SessionRequired(), "FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    (errors.RunAlreadyFinished(run_id="r", state="completed"), "FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    (
+        errors.RateLimited(limit_class="read", retry_after=1.2341),
+        "RESOURCE_EXHAUSTED",
+        ["RetryInfo", "QuotaFailure"],
+        "1235",
+    ),
+    (errors.LoginThrottled(retry_after=900), "RESOURCE_EXHAUSTED", ["RetryInfo", "QuotaFailure"], "-1"),
+    (errors.ProviderUnavailable(provider="openai", status=503), "UNAVAILABLE", [], "1000"),
+    (errors.ProviderRateLimited(provider="openai"), "RESOURCE_EXHAUSTED", ["QuotaFailure"], "1000"),
+    (errors.ProviderRefused(provider="openai", status=401), "FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    (errors.ProviderTimeout(provider="openai", phase="idle"), "DEADLINE_EXCEEDED", [], None),
+    (errors.ProviderStreamBroken(provider="openai"), "UNAVAILABLE", [], "1000"),
+    (errors.RunTimeout(limit_seconds=300), "DEADLINE_EXCEEDED", [], None),
+    (errors.RunInterrupted(run_id="r"), "UNAVAILABLE", [], "1000"),
+    (errors.StorageUnavailable(), "UNAVAILABLE", ["RetryInfo"], "1000"),
+    (errors.RevocationsStale(retry_after=10), "UNAVAILABLE", ["RetryInfo"], "10000"),
+    (errors.ServerStopping(), "UNAVAILABLE", ["RetryInfo"], "100"),
+    (errors.Internal(), "INTERNAL", [], None),
+]
+
+
+def opened(refusal: Refusal) -> tuple[status_pb2.Status, list[Any], dict[str, str | bytes]]:
+    """The status in a refusal, its details unpacked, and its metadata."""
+    metadata = dict(refusal.trailing_metadata)
+    binary = metadata[DETAILS]
+    assert isinstance(binary, bytes)
+    status = status_pb2.Status.FromString(binary)
+    return status, [unpacked(detail) for detail in status.details], metadata
+
+
+def unpacked(detail: PackedAny) -> Any:
+    message = getattr(error_details_pb2, detail.type_url.rpartition(".")[2])()
+    assert detail.Unpack(message)
+    return message
+
+
+def test_the_table_has_every_reason() -> None:
+    assert [error.reason for error, *_ in TABLE] == list(CATALOGUE)
+
+
+@pytest.mark.parametrize(("error", "code", "details", "pushback"), TABLE, ids=[row[0].reason for row in TABLE])
+def test_an_error_has_its_status(error: ChatterError, code: str, details: list[str], pushback: str | None) -> None:
+    refusal = refusal_of(error, "call_1")
+    status, messages, metadata = opened(refusal)
+    assert (refusal.code, refusal.details) == (grpc.StatusCode[code], error.message)
+    assert (status.code, status.message) == (grpc.StatusCode[code].value[0], error.message)
+    assert [type(message).__name__ for message in messages] == ["ErrorInfo", "RequestInfo", *details]
+    assert (messages[0].reason, messages[0].domain) == (error.reason, "chatter")
+    assert dict(messages[0].metadata) == error.metadata
+    assert messages[1].request_id == "call_1"
+    assert metadata.get(PUSHBACK) == pushback
+
+
+def detail_of(error: ChatterError, kind: type[Any]) -> Any:
+    (found,) = (detail for detail in opened(refusal_of(error, "call_1"))[1] if isinstance(detail, kind))
+    return found
+
+
+def test_field_violations_are_listed_with_their_paths() -> None:
+    error = FieldInvalid(
+        [
+            FieldViolation(field="parts[0].text.text", description="must be set"),
+            FieldViolation(field="request_id", description="must match [!-~]+"),
+        ]
+    )
+    violations = detail_of(error, error_details_pb2.BadRequest).field_violations
+    assert [(each.field, each.description) for each in violations] == [
+        ("parts[0].text.text", "must be set"),
+        ("request_id", "must match [!-~]+"),
+    ]
+
+
+def test_more_violations_than_metadata_carries_are_counted() -> None:
+    detail = bad_request(FieldViolation(field=f"tags[{index}]", description="x" * 30) for index in range(1000))
+    shown = len(detail.field_violations) - 1
+    assert 50 < shown < 200
+    assert detail.field_violations[-1].description == f"and {1000 - shown} more"
+    assert detail.ByteSize() < VIOLATIONS_BYTES + 100
+
+
+def test_the_details_name_the_argument_the_resource_the_precondition_and_the_quota() -> None:
+    bad = detail_of(errors.CursorInvalid(), error_details_pb2.BadRequest)
+    assert bad.field_violations[0].field == "cursor"
+    resource = detail_of(errors.RunNotFound(run_id="run_1"), error_details_pb2.ResourceInfo)
+    assert (resource.resource_type, resource.resource_name) == ("chatter.v1.Run", "run_1")
+    busy = errors.ConversationBusy(conversation_id="conv_1", run_id="run_1")
+    precondition = detail_of(busy, error_details_pb2.PreconditionFailure).violations[0]
+    assert (precondition.type, precondition.subject) == ("CONVERSATION_BUSY", "conv_1")
+    quota = detail_of(errors.RateLimited(limit_class="read", retry_after=1), error_details_pb2.QuotaFailure)
+    assert quota.violations[0].subject == "read"
+    throttled = detail_of(errors.LoginThrottled(retry_after=1), error_details_pb2.QuotaFailure)
+    assert throttled.violations[0].subject == "login_throttled"
+
+
+def test_the_wait_is_rounded_up_so_that_a_repeat_is_not_early() -> None:
+    error = errors.RateLimited(limit_class="read", retry_after=2.0001)
+    assert detail_of(error, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() == 2001
+
+
+def test_an_internal_fault_tells_its_call_id_and_nothing_else() -> None:
+    refusal = refusal_of(errors.Internal(), "call_1")
+    status, messages, _ = opened(refusal)
+    assert status.message == "A fault of the server; its operator finds the cause by the call id."
+    assert [dict(messages[0].metadata), messages[1].request_id, messages[2:]] == [{}, "call_1", []]
