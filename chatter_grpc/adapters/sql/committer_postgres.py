@@ -48,6 +48,11 @@ class PostgresCommitter:
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
+    async def connect(self) -> None:
+        """Connect, so that the first commit does not have to; raises ``StorageUnavailable``."""
+        async with self._connected():
+            pass
+
     async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
         """See ``LogCommitter``."""
         async with self._connected() as connection:

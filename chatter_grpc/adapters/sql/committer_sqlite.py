@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from chatter_grpc.adapters.sql.database import Database
-from chatter_grpc.adapters.sql.faults import away_as_unavailable
+from chatter_grpc.adapters.sql.faults import away_as_unavailable, unreachable_as_unavailable
 from chatter_grpc.adapters.sql.log_codec import encode_batch
 from chatter_grpc.adapters.sql.sqlite_driver import open_file
 from chatter_grpc.adapters.sql.statements import GRACE_SECONDS
@@ -35,6 +35,11 @@ class SqliteCommitter:
         self._database = database
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run-log")
         self._connection: sqlite3.Connection | None = None
+
+    async def connect(self) -> None:
+        """Open the file, so that the first commit does not have to; raises ``StorageUnavailable``."""
+        with unreachable_as_unavailable():
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
 
     async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
         """See ``LogCommitter``."""

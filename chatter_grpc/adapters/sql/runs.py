@@ -122,7 +122,7 @@ _FINISH: Final = (
 )
 _RENEW: Final = (
     update(RunRow.table())
-    .where(RunRow.process_id == bindparam("process"), _RUNNING)
+    .where(Among(RunRow.id, "runs"), RunRow.process_id == bindparam("process"), _RUNNING)
     .values(lease_expires_at=DatabaseTime("lease_seconds"))
 )
 _EXPIRE: Final = update(RunRow.table()).where(_RUNNING).values(lease_expires_at=DatabaseTime())
@@ -216,9 +216,10 @@ class SqlRuns:
         """See ``RunStore``."""
         return await read_entries(self._sql, run_id, after, max_bytes)
 
-    async def renew_leases(self, process_id: str, lease_seconds: float) -> None:
+    async def renew_leases(self, process_id: str, run_ids: Collection[str], lease_seconds: float) -> None:
         """See ``RunStore``."""
-        await self._sql.run(_RENEW, {"process": process_id, "lease_seconds": lease_seconds})
+        values = {"runs": tuple(run_ids), "process": process_id, "lease_seconds": lease_seconds}
+        await self._sql.run(_RENEW, values)
 
     async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:
         """See ``RunStore``."""

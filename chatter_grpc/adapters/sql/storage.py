@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chatter_grpc.adapters.sql.api_keys import SqlApiKeys
-from chatter_grpc.adapters.sql.committer_postgres import PostgresCommitter
-from chatter_grpc.adapters.sql.committer_sqlite import SqliteCommitter
 from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.messages import SqlMessages
@@ -16,7 +14,6 @@ from chatter_grpc.adapters.sql.sessions import SqlSessions
 from chatter_grpc.adapters.sql.signing_keys import SqlSigningKeys
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.adapters.sql.users import SqlUsers
-from chatter_grpc.core.runs.run import LogCommitter
 
 
 class SqlTransaction:
@@ -69,11 +66,6 @@ class SqlTransaction:
     def runs(self) -> SqlRuns:
         """Runs and their logs."""
         return SqlRuns(self._sql)
-
-
-def make_committer(database: Database) -> LogCommitter:
-    """Return the writer of run logs that belongs to a database."""
-    return SqliteCommitter(database) if database.is_sqlite else PostgresCommitter(database)
 
 
 class SqlStorage:
