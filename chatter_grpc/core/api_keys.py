@@ -24,7 +24,7 @@ class ApiKey:
     user_id: str
     name: str
     prefix: str
-    key_hash: bytes
+    key_hash: bytes = field(repr=False)
     scopes: frozenset[str]
     created_at: datetime
     expires_at: datetime | None = None

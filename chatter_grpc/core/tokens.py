@@ -1,6 +1,6 @@
 """Tokens of a login session: what they claim, the pair that a session holds, and the port that signs them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -29,8 +29,8 @@ class Claims:
 class TokenPair:
     """What a session holds at one time."""
 
-    access_token: str
-    refresh_token: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
     access_expires_at: datetime
     refresh_expires_at: datetime
 

@@ -1,6 +1,6 @@
 """Accounts: people, administrators and services, and the owners that they stand for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -31,7 +31,7 @@ class User:
     display_name: str
     role: UserRole
     state: UserState
-    password_hash: str | None
+    password_hash: str | None = field(repr=False)
     created_at: datetime
     last_login_at: datetime | None = None
 
