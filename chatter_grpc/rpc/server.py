@@ -22,6 +22,7 @@ from chatter_grpc.core.limits import Limit, RateLimiter
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.sending import Sending
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.user_service import Users
 from chatter_grpc.rpc.contract import SERVICES, methods_of
@@ -42,6 +43,7 @@ from chatter_grpc.rpc.policy import RateClass, read_policies
 from chatter_grpc.rpc.rules import request_rules
 from chatter_grpc.rpc.services.auth import AuthService
 from chatter_grpc.rpc.services.chat import ChatService
+from chatter_grpc.rpc.services.run_stream import RunStreams
 from chatter_grpc.rpc.services.runs import RunService
 from chatter_grpc.rpc.services.system import ServerFacts, SystemService
 from chatter_grpc.rpc.services.users import UserService
@@ -62,7 +64,9 @@ class Services:
     users: Users
     conversations: Conversations
     messages: Messages
+    sending: Sending
     runs: Runs
+    streams: RunStreams
     models: ModelCatalogue
     authenticator: Authenticator
     limiter: RateLimiter
@@ -150,10 +154,12 @@ def register(server: Any, services: Services, settings: EdgeSettings) -> None:
     pages = services.page_tokens
     auth_service_pb2_grpc.add_AuthServiceServicer_to_server(AuthService(services.auth), server)
     user_service_pb2_grpc.add_UserServiceServicer_to_server(UserService(services.users), server)
-    chat_service_pb2_grpc.add_ChatServiceServicer_to_server(
-        ChatService(services.conversations, services.messages, pages), server
+    chat = ChatService(
+        services.conversations, services.messages, services.sending, services.runs, services.streams, pages
     )
-    run_service_pb2_grpc.add_RunServiceServicer_to_server(RunService(services.runs, pages), server)
+    chat_service_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
+    runs = RunService(services.runs, services.streams, pages)
+    run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(settings.facts, services.models), server)
 
 

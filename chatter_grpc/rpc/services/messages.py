@@ -1,14 +1,21 @@
-"""The half of ChatService that keeps messages."""
+"""The half of ChatService that keeps messages, and starts the runs that answer them."""
 
+import asyncio
 from typing import Any
 
 import grpc
 
 from chatter_grpc._gen.chatter.v1 import chat_service_pb2 as pb
+from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc.core.message_service import Messages
+from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.sending import Send, Sending
 from chatter_grpc.rpc.call import current_call, current_caller
-from chatter_grpc.rpc.convert.messages import message_message
+from chatter_grpc.rpc.convert.conversations import model_settings
+from chatter_grpc.rpc.convert.messages import message_message, text_parts
+from chatter_grpc.rpc.convert.runs import KIND_OF
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
+from chatter_grpc.rpc.services.run_stream import RunStreams
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -16,8 +23,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class MessageMethods:
     """Serves the RPCs on messages."""
 
-    def __init__(self, messages: Messages, page_tokens: PageTokenSigner) -> None:
+    def __init__(
+        self, messages: Messages, sending: Sending, runs: Runs, streams: RunStreams, page_tokens: PageTokenSigner
+    ) -> None:
         self._messages = messages
+        self._sending = sending
+        self._runs = runs
+        self._streams = streams
         self._message_pages = page_tokens
 
     async def ListMessages(self, request: pb.ListMessagesRequest, context: Context) -> pb.ListMessagesResponse:
@@ -34,3 +46,29 @@ class MessageMethods:
         """Read a message."""
         found = await self._messages.get(current_caller(), request.message_id)
         return pb.GetMessageResponse(message=message_message(found))
+
+    async def SendMessage(self, request: pb.SendMessageRequest, context: Context) -> None:
+        """Start a run, or attach to the one that the same request started, and stream it from its beginning."""
+        call, caller = current_call(), current_caller()
+        assert call.request_key is not None, "the contract requires a request id"
+        send = send_of(request)
+        run_id = await self._sending.send(caller, send, call.request_key)
+        try:
+            await self._streams.write(caller, self._runs.reader(run_id), pb.SendMessageResponse, context)
+        except asyncio.CancelledError:
+            if send.cancel_on_disconnect:
+                self._runs.abandon(caller, run_id)
+            raise
+
+
+def send_of(request: pb.SendMessageRequest) -> Send:
+    """Return what a request asks to be sent; raises ``FieldInvalid``."""
+    workflow = request.WhichOneof("workflow")
+    return Send(
+        conversation_id=request.conversation_id,
+        parts=text_parts(request.parts),
+        overrides=model_settings(request.overrides),
+        kind=KIND_OF[request.kind] if workflow == "kind" else None,
+        workflow_id=request.workflow_id if workflow == "workflow_id" else None,
+        cancel_on_disconnect=request.on_disconnect == run_pb2.ON_DISCONNECT_CANCEL,
+    )
