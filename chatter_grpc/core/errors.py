@@ -289,4 +289,4 @@ class ServerStopping(ChatterError):
 
 
 class Internal(ChatterError):
-    """A fault of the server; its operator finds the cause by the call id."""
+    """A fault of the server; its operator finds the cause by the id of the call or the run."""

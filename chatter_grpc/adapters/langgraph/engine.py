@@ -22,4 +22,4 @@ class LangGraphEngine:
             raise WorkflowNotFound(workflow_id=run.workflow_id or "")
         graph = cached_graph(BUILT_IN[run.kind])
         context = RunContext(writer=writer, models=self._models, input=run.input)
-        await graph.ainvoke({"turns": work.turns}, context=context)
+        await graph.ainvoke({"turns": list(work.turns)}, context=context)

@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_interceptor import AsyncServerInterceptor
@@ -10,7 +10,8 @@ from grpc_interceptor import AsyncServerInterceptor
 # The rest of the chain, as grpc-interceptor hands it on.
 Next = Callable[[Any, Any], Any]
 Context = grpc.aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+# At run time grpc's class takes no arguments, so they are for the type checker alone.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Layer(AsyncServerInterceptor, ABC):
@@ -24,7 +25,7 @@ class Layer(AsyncServerInterceptor, ABC):
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Handler | None]], handler_call_details: Any
+        self, continuation: "Callable[[Any], Awaitable[Handler | None]]", handler_call_details: Any
     ) -> Any:
         """Return the handler of a method with this layer around it; ``None`` where there is no such method."""
         method: str = handler_call_details.method
@@ -35,7 +36,7 @@ class Layer(AsyncServerInterceptor, ABC):
         if method not in self._methods:
             return handler
 
-        async def rest(_: Any) -> Handler | None:
+        async def rest(_: Any) -> "Handler | None":
             return handler
 
         # What is kept must not hold the metadata, and so the credentials, of the call that happened to be first.
