@@ -48,7 +48,7 @@ PUSHBACK: Final = "grpc-retry-pushback-ms"
 DEFAULT_PUSHBACK_SECONDS: Final = 1.0
 # A stock client that retries by itself is silent meanwhile. Beyond this wait it is told not to (a negative pushback,
 # gRFC A6), so that the caller sees the status and its RetryInfo at once.
-LONGEST_PUSHBACK_SECONDS: Final = 10.0
+LONGEST_PUSHBACK_SECONDS: Final = 5.0
 # Clients take 8 KiB of metadata by default; the details, in base64, have to fit in beside the rest.
 VIOLATIONS_BYTES: Final = 4096
 

@@ -1,0 +1,51 @@
+"""One example of each domain error, in the order of the contract's catalogue."""
+
+from datetime import UTC, datetime
+
+from chatter_grpc.core import errors
+from chatter_grpc.core.errors import ChatterError, FieldInvalid, FieldViolation
+
+EXAMPLES: tuple[ChatterError, ...] = (
+    errors.RequestMalformed(method="/chatter.v1.ChatService/GetMessage"),
+    errors.RequestTooLarge(size_bytes=2, max_bytes=1),
+    FieldInvalid([FieldViolation(field="a", description="b")]),
+    errors.PageTokenInvalid(),
+    errors.CursorInvalid(),
+    errors.ModelUnknown(model="a/b"),
+    errors.CredentialsMissing(),
+    errors.TokenInvalid(),
+    errors.TokenExpired(expired_at=datetime(2026, 11, 22, 10, tzinfo=UTC)),
+    errors.SessionRevoked(),
+    errors.RefreshTokenReused(),
+    errors.ApiKeyInvalid(),
+    errors.LoginFailed(),
+    errors.AccountDisabled(),
+    errors.ScopeMissing(scope="chat:write"),
+    errors.SubjectRefused(),
+    errors.RegistrationClosed(),
+    errors.ConversationNotFound(conversation_id="c"),
+    errors.MessageNotFound(message_id="m"),
+    errors.RunNotFound(run_id="r"),
+    errors.WorkflowNotFound(workflow_id="w"),
+    errors.UsernameTaken(),
+    errors.EmailTaken(),
+    errors.RequestIdReused(request_id="q"),
+    errors.EtagMismatch(etag="7"),
+    errors.ConversationBusy(conversation_id="c", run_id="r"),
+    errors.ConversationArchived(conversation_id="c"),
+    errors.SessionRequired(),
+    errors.RunAlreadyFinished(run_id="r", state="completed"),
+    errors.RateLimited(limit_class="read", retry_after=1.2341),
+    errors.LoginThrottled(retry_after=900),
+    errors.ProviderUnavailable(provider="openai", status=503),
+    errors.ProviderRateLimited(provider="openai"),
+    errors.ProviderRefused(provider="openai", status=401),
+    errors.ProviderTimeout(provider="openai", phase="idle"),
+    errors.ProviderStreamBroken(provider="openai"),
+    errors.RunTimeout(limit_seconds=300),
+    errors.RunInterrupted(run_id="r"),
+    errors.StorageUnavailable(),
+    errors.RevocationsStale(retry_after=5),
+    errors.ServerStopping(),
+    errors.Internal(),
+)
