@@ -1,0 +1,5 @@
+"""Runs the command line as ``python -m chatter_grpc``."""
+
+from chatter_grpc.cli import main
+
+main()

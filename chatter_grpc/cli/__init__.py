@@ -1,0 +1,36 @@
+"""The command line `chatter-grpc`."""
+
+from typing import Annotated
+
+import typer
+
+from chatter_grpc import __version__
+from chatter_grpc.cli.commands import Commands
+
+NAME = "chatter-grpc"
+
+
+def main() -> None:
+    """Run the command that the process's arguments name, and exit with its code: 2 where it was called wrongly."""
+    app = typer.Typer(
+        name=NAME, cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+    app.callback()(_describe)
+    app(prog_name=NAME)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
+def _describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """A self-hosted AI chat backend in which every answer is a durable run, spoken over gRPC.
+
+    Settings are environment variables that begin with CHATTER_; `chatter-grpc config` lists them.
+    """

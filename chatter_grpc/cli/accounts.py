@@ -1,0 +1,21 @@
+"""Joins `chatter-grpc admin` to the database that the settings name."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from chatter_grpc.app import open_accounts
+from chatter_grpc.cli.admin import admin_commands
+from chatter_grpc.cli.faults import said_plainly
+from chatter_grpc.config import load_settings
+from chatter_grpc.core.accounts import Accounts
+
+
+@asynccontextmanager
+async def open_configured_accounts() -> AsyncIterator[Accounts]:
+    """Open the accounts that the environment's settings name; faults in them end the process with a line."""
+    with said_plainly():
+        async with open_accounts(load_settings()) as accounts:
+            yield accounts
+
+
+app = admin_commands(open_configured_accounts)

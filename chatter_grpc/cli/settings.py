@@ -1,0 +1,78 @@
+"""Describes the settings for people: names, values without secrets, sources, kinds and meanings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import getdoc
+from typing import Any, Final
+
+import chatter_grpc.config
+from chatter_grpc.config import PREFIX, Settings
+
+DEFAULT: Final = "default"
+ENVIRONMENT: Final = "environment"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting: ``value`` is what JSON can hold, with asterisks for secrets, and ``None`` where it is not set."""
+
+    name: str
+    value: Any
+    source: str
+    kind: str
+    meaning: str
+
+
+def describe_settings(settings: Settings | None) -> list[Setting]:
+    """Return every setting in the reference's order: with its value in ``settings``, or with its default."""
+    schema = Settings.model_json_schema()
+    # Construction without validation reads no environment: these are the defaults.
+    shown = settings if settings is not None else Settings.model_construct()
+    values = shown.model_dump(mode="json")
+    given = settings.model_fields_set if settings is not None else frozenset[str]()
+    return [
+        Setting(
+            name=f"{PREFIX}{name.upper()}",
+            value=values[name],
+            source=ENVIRONMENT if name in given else DEFAULT,
+            kind=kind_of(schema["properties"][name]),
+            meaning=" ".join(schema["properties"][name]["description"].split()),
+        )
+        for name in Settings.model_fields
+    ]
+
+
+def introduction() -> str:
+    """Return what the module of the settings says about all of them."""
+    return (getdoc(chatter_grpc.config) or "").replace("``", "`")
+
+
+def kind_of(schema: Mapping[str, Any]) -> str:
+    """Return what a setting may be, in words, from its JSON schema."""
+    if "anyOf" in schema:
+        return kind_of(next(each for each in schema["anyOf"] if each["type"] != "null"))
+    if "enum" in schema:
+        return "one of " + ", ".join(f"`{each}`" for each in schema["enum"])
+    if schema.get("format") == "password":
+        return "secret text"
+    if schema.get("format") == "path":
+        return "path"
+    return KINDS[schema["type"]] + _range(schema)
+
+
+KINDS: Final = {
+    "string": "text",
+    "boolean": "`true` or `false`",
+    "integer": "whole number",
+    "number": "number",
+    "array": "JSON list",
+    "object": "JSON map",
+}
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    if "maximum" not in schema:
+        return ""
+    if "minimum" in schema:
+        return f", {schema['minimum']:,} to {schema['maximum']:,}"
+    return f", more than {schema['exclusiveMinimum']:,} and at most {schema['maximum']:,}"
