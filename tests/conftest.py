@@ -1,0 +1,91 @@
+"""What all tests may use, and what holds for all of them."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from chatter_grpc.adapters.sql.committer import open_committer
+from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.engines import DatabaseOptions
+from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.core.runs.run import LogCommitter
+from tests.support.databases import PostgresDatabases, SqliteFiles, postgres_server
+from tests.support.network import NetworkGuard
+
+# Functions that may block although they run in a loop, each with its reason.
+MAY_BLOCK = {
+    # Has a thread and a loop of its own, on which nobody else waits.
+    "adapters/sql/schema.py": {"_upgrade", "_revision"},
+    # Looks for the password file that every client of PostgreSQL has, when a connection is made.
+    "asyncpg/connect_utils.py": {"_parse_connect_arguments"},
+    # Asks for the working directory, once, when an engine is made.
+    "sqlalchemy/dialects/sqlite/pysqlite.py": {"create_connect_args"},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_blocks_the_loop() -> Iterator[None]:
+    """Raise ``BlockingError`` where code of Chatter blocks an event loop (T21)."""
+    with blockbuster_ctx("chatter_grpc") as detector:
+        for function in detector.functions.values():
+            for file, names in MAY_BLOCK.items():
+                function.can_block_in(file, names)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _network() -> NetworkGuard:
+    return NetworkGuard()
+
+
+@pytest.fixture(autouse=True)
+def _stays_on_this_machine(_network: NetworkGuard) -> Iterator[None]:
+    with _network.watching():
+        yield
+
+
+@pytest.fixture(scope="session")
+def sqlite_files(tmp_path_factory: pytest.TempPathFactory) -> SqliteFiles:
+    return SqliteFiles(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="session")
+def postgres_databases() -> Iterator[PostgresDatabases]:
+    """A PostgreSQL server, started when the first test asks for it and stopped after the last."""
+    with postgres_server() as host:
+        yield PostgresDatabases(host)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def databases(request: pytest.FixtureRequest) -> SqliteFiles | PostgresDatabases:
+    """Both kinds of database, one after the other."""
+    name = "sqlite_files" if request.param == "sqlite" else "postgres_databases"
+    made: SqliteFiles | PostgresDatabases = request.getfixturevalue(name)
+    return made
+
+
+@pytest.fixture
+def database_url(databases: SqliteFiles | PostgresDatabases) -> Iterator[str]:
+    """A database of the test's own, with all tables and no rows."""
+    with databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, DatabaseOptions(pool_size=5, acquire_seconds=5, statement_seconds=5))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def storage(database: Database) -> SqlStorage:
+    return SqlStorage(database)
+
+
+@pytest.fixture
+async def committer(database: Database) -> AsyncIterator[LogCommitter]:
+    committer = await open_committer(database)
+    yield committer
+    await committer.close()
