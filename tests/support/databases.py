@@ -73,7 +73,7 @@ class SqliteFiles:
 
 
 class PostgresDatabases:
-    """Lends databases on a server. One that comes back is emptied and lent again, which is far quicker than a new one."""
+    """Lends databases on a server. One that comes back is emptied and lent again: a new one takes far longer."""
 
     def __init__(self, host: Path) -> None:
         self._host = host
