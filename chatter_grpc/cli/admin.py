@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatter_grpc.adapters.tokens.secret import SecretRefused
+from chatter_grpc.cli.faults import complain
 from chatter_grpc.core.accounts import Accounts, AccountUnknown, KeyUnknown
 from chatter_grpc.core.api_keys import MARK, ApiKey
 from chatter_grpc.core.callers import Scope
@@ -125,17 +125,13 @@ class AdminCommands:
         try:
             return asyncio.run(do())
         except FieldInvalid as error:
-            for violation in error.violations:
-                _show(f"{violation.field} {violation.description}")
+            complain("\n".join(f"{violation.field} {violation.description}" for violation in error.violations))
         except AccountUnknown as error:
-            _show(f"No account has the name or email address {error}.")
+            complain(f"No account has the username or email address {error}.")
         except KeyUnknown as error:
-            _show(f"No key has the prefix {error}.")
+            complain(f"No API key has the prefix {error}.")
         except ChatterError as error:
-            _show(error.message)
-        except SecretRefused as error:
-            _show(str(error))
-        raise typer.Exit(1)
+            complain(error.message)
 
 
 def _read_password(*, from_stdin: bool) -> str:

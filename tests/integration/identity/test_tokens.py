@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from chatter_grpc.adapters.tokens.jwt import MAX_TOKEN_LENGTH
 from chatter_grpc.core.errors import ApiKeyInvalid, CredentialsMissing, TokenExpired, TokenInvalid
 from chatter_grpc.core.tokens import TokenKind, TokenPair
+from tests.support.databases import SqliteFiles
 from tests.support.identity import AUDIENCE, ISSUER, Replica
 
 Json = dict[str, Any]
@@ -83,6 +84,12 @@ class Attack:
         own = Ed25519PrivateKey.generate()
         jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode(own.public_key().public_bytes_raw())}
         return self.signed({**self.header, "jwk": jwk, **header}, self.payload, own)
+
+
+@pytest.fixture
+def databases(sqlite_files: SqliteFiles) -> SqliteFiles:
+    """One kind of database is enough: tokens are verified without it."""
+    return sqlite_files
 
 
 @pytest.fixture
