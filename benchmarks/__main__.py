@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.answers import AnswerPlan
 from benchmarks.load.worker import LoadWorker, start_worker
 from benchmarks.ours import start_ours
-from benchmarks.report import Finding, print_finding, write_finding
+from benchmarks.report import Finding, print_finding, write_findings
 from benchmarks.sides import Side, start_afternoon, start_bare, start_provider
 from benchmarks.streaming import StreamBenchmark, summarize_streaming
 from benchmarks.unary import measure_unary
@@ -115,7 +115,8 @@ def main(
     console = Console()
     findings = asyncio.run(run_all(only or [Benchmark.UNARY, Benchmark.FLAT], options, console))
     for finding in findings:
-        print_finding(console, finding, write_finding(finding))
+        print_finding(console, finding)
+    console.print("Written:", *(str(path) for path in write_findings(findings)), style="dim", soft_wrap=True)
     if not all(bar.met for finding in findings for bar in finding.bars):
         raise typer.Exit(1)
 

@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -42,9 +43,13 @@ class Finding:
     """The outcome of one benchmark."""
 
     name: str
-    """Also the name of its file."""
+    file: str
+    """The file it goes into, without its ending; several benchmarks may share one."""
     table: Table
+    ratios: dict[str, float]
+    """The figures that last: comparisons of sides of the same run."""
     figures: dict[str, Any]
+    """What was measured."""
     bars: tuple[Bar, ...]
 
 
@@ -59,14 +64,25 @@ def spread(values: list[float], digits: int = 1) -> str:
     return text if len(values) == 1 else f"{text} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def write_finding(finding: Finding) -> Path:
-    """Write a finding's figures, its bars and what they were measured on, to `benchmarks/out/<name>.json`."""
+def write_findings(findings: Sequence[Finding]) -> list[Path]:
+    """Write `benchmarks/out/<file>.json` for each file that the findings name, replacing it; the paths.
+
+    Ratios stand at the top, then the bars, what was measured by benchmark, and what it was measured on.
+    """
     OUT.mkdir(exist_ok=True)
-    path = OUT / f"{finding.name}.json"
-    bars = [{"name": b.name, "value": b.value, "limit": b.limit, "met": b.met} for b in finding.bars]
-    content = {**finding.figures, "bars": bars, "measured": describe_machine()}
-    path.write_text(json.dumps(content, indent=2) + "\n")
-    return path
+    paths = []
+    for file in dict.fromkeys(finding.file for finding in findings):
+        together = [finding for finding in findings if finding.file == file]
+        content = {
+            **{name: ratio for finding in together for name, ratio in finding.ratios.items()},
+            "bars": [{**asdict(bar), "met": bar.met} for finding in together for bar in finding.bars],
+            **{finding.name: finding.figures for finding in together},
+            "measured": describe_machine(),
+        }
+        path = OUT / f"{file}.json"
+        path.write_text(json.dumps(content, indent=2) + "\n")
+        paths.append(path)
+    return paths
 
 
 def describe_machine() -> dict[str, Any]:
@@ -80,9 +96,9 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def print_finding(console: Console, finding: Finding, path: Path) -> None:
+def print_finding(console: Console, finding: Finding) -> None:
     """Print a finding's table and bars."""
     console.print(finding.table)
     for bar in finding.bars:
         console.print(bar.describe())
-    console.print(f"[dim]{path}[/dim]\n")
+    console.print()

@@ -69,7 +69,6 @@ def summarize_streaming(
     first = next(iter(reports.values()))[0]
     table = make_table(f"{first.streams} streams of {plan.model}", reports, cpu, memory)
     figures: dict[str, Any] = {
-        f"{name}_ratio": ratio,
         "plan": asdict(plan),
         "cpu_us_per_token": {side: median(values) for side, values in cpu.items()},
         "rss_mb": memory,
@@ -77,43 +76,39 @@ def summarize_streaming(
     }
     title = f"{name}, CPU per token, {ours} over {theirs}"
     bars = () if limit is None else (Bar(name=title, value=ratio, limit=limit),)
-    return Finding(name=name, table=table, figures=figures, bars=bars)
+    return Finding(
+        name=name, file="streaming", table=table, ratios={f"{name}_ratio": ratio}, figures=figures, bars=bars
+    )
 
 
 def make_table(
     title: str, reports: dict[str, list[StreamReport]], cpu: dict[str, list[float]], memory: dict[str, float]
 ) -> Table:
-    """A row per side. The last columns tell which process was the bottleneck: 1.0 is a whole core."""
-    table = Table(title=title)
-    for column in (
-        "side",
-        "CPU µs per token",
-        "tokens per message",
-        "tokens/s",
-        "first token p50 / p99 ms",
-        "late p50 / p99 ms",
-        "cores: server",
-        "provider",
-        "load",
-        "RSS MB",
-    ):
-        table.add_column(column, justify="left" if column == "side" else "right")
-    for side, each in reports.items():
-        late = [report.late_ms for report in each if report.late_ms is not None]
-        table.add_row(
-            side,
-            spread(cpu[side]),
-            f"{median(report.tokens / report.messages for report in each):.1f}",
-            f"{median(report.tokens / report.effort.wall for report in each):,.0f}",
-            format_pair([report.first_token_ms for report in each]),
-            format_pair(late) if late else "",
-            *(
-                f"{median(report.effort.share(process) for report in each):.2f}"
-                for process in ("server", "provider", "load")
-            ),
-            f"{memory[side]:.0f}",
-        )
+    """A column per side. The lines of cores tell which process was the bottleneck: 1.0 is a whole core."""
+    table = Table("", title=title)
+    for side in reports:
+        table.add_column(side, justify="right")
+    columns = [describe_side(each, cpu[side], memory[side]) for side, each in reports.items()]
+    for label in columns[0]:
+        table.add_row(label, *(column[label] for column in columns))
     return table
+
+
+def describe_side(reports: Sequence[StreamReport], cpu: list[float], memory: float) -> dict[str, str]:
+    """What the table says of a side, line by line: medians over the repetitions."""
+    late = [report.late_ms for report in reports if report.late_ms is not None]
+    return {
+        "CPU µs per token": spread(cpu),
+        "tokens per message": f"{median(report.tokens / report.messages for report in reports):.1f}",
+        "tokens per second": f"{median(report.tokens / report.effort.wall for report in reports):,.0f}",
+        "first token, p50 / p99 ms": format_pair([report.first_token_ms for report in reports]),
+        **({"late, p50 / p99 ms": format_pair(late)} if late else {}),
+        **{
+            f"cores, {process}": f"{median(report.effort.share(process) for report in reports):.2f}"
+            for process in ("server", "provider", "load")
+        },
+        "RSS after, MB": f"{memory:.0f}",
+    }
 
 
 def format_pair(pairs: Sequence[tuple[float, float]]) -> str:

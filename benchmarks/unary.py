@@ -46,14 +46,13 @@ def summarize(ours: str, bare: str, reports: dict[str, list[UnaryReport]]) -> Fi
     for name, each in reports.items():
         p99 = [report.latency_us[1] for report in each]
         table.add_row(name, spread(latency[name], 0), spread(p99, 0), spread(cpu[name], 0))
+    ratios = {"unary_ratio": ratio, "unary_cpu_ratio": compare(cpu[ours], cpu[bare])}
     figures = {
-        "unary_ratio": ratio,
-        "unary_cpu_ratio": compare(cpu[ours], cpu[bare]),
         "added_us": median(latency[ours]) - median(latency[bare]),
         "sides": {name: [asdict(report) for report in each] for name, each in reports.items()},
     }
     bar = Bar(name="GetServerInfo, p50 over bare grpc.aio", value=ratio, limit=BAR)
-    return Finding(name="unary", table=table, figures=figures, bars=(bar,))
+    return Finding(name="unary", file="unary", table=table, ratios=ratios, figures=figures, bars=(bar,))
 
 
 def count_cpu_us(report: UnaryReport) -> float:

@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks import report
 from benchmarks.figures import percentiles
 from benchmarks.load.jobs import Effort, StreamReport, UnaryReport
-from benchmarks.report import Bar, Finding, compare, spread, write_finding
+from benchmarks.report import Bar, Finding, compare, spread, write_findings
 from benchmarks.streaming import count_cpu_us
 from benchmarks.unary import summarize
 
@@ -57,15 +57,27 @@ def test_cpu_is_counted_per_token() -> None:
     assert streams.effort.share("load") == 0.25
 
 
-def test_a_finding_is_written_with_its_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_of_one_file_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "OUT", tmp_path)
     monkeypatch.setattr(report, "VERSIONED", ("grpcio",))
-    bar = Bar(name="flat", value=0.2, limit=0.15)
-    finding = Finding(name="flat", table=Table(), figures={"flat_ratio": 0.2}, bars=(bar,))
-    content = json.loads(write_finding(finding).read_text())
-    assert content["flat_ratio"] == 0.2
-    assert content["bars"] == [{"name": "flat", "value": 0.2, "limit": 0.15, "met": False}]
+
+    def find(name: str, file: str, value: float) -> Finding:
+        bar = Bar(name=name, value=value, limit=0.15)
+        ratios = {f"{name}_ratio": value}
+        return Finding(name=name, file=file, table=Table(), ratios=ratios, figures={"tokens": 5}, bars=(bar,))
+
+    findings = [find("flat", "streaming", 0.2), find("unary", "unary", 0.1), find("paced", "streaming", 0.1)]
+    streaming, unary = write_findings(findings)
+    assert (streaming.name, unary.name) == ("streaming.json", "unary.json")
+    content = json.loads(streaming.read_text())
+    assert (content["flat_ratio"], content["paced_ratio"]) == (0.2, 0.1)
+    assert content["bars"] == [
+        {"name": "flat", "value": 0.2, "limit": 0.15, "met": False},
+        {"name": "paced", "value": 0.1, "limit": 0.15, "met": True},
+    ]
+    assert content["flat"] == content["paced"] == {"tokens": 5}
     assert content["measured"]["cores"] >= 1
+    assert "flat_ratio" not in json.loads(unary.read_text())
 
 
 def test_the_unary_bar_compares_medians_of_the_same_repetition() -> None:
@@ -74,6 +86,6 @@ def test_the_unary_bar_compares_medians_of_the_same_repetition() -> None:
         return [UnaryReport(effort=effort, calls=1_000, latency_us=(each, 2 * each)) for each in medians]
 
     finding = summarize("ours", "bare", {"bare": repeat(100, 200, 100), "ours": repeat(250, 500, 400)})
-    assert finding.figures["unary_ratio"] == 2.5
-    assert finding.figures["unary_cpu_ratio"] == 1.0
+    assert finding.ratios["unary_ratio"] == 2.5
+    assert finding.ratios["unary_cpu_ratio"] == 1.0
     assert [bar.met for bar in finding.bars] == [True]
