@@ -47,7 +47,7 @@ class OpenCall:
         """Take the answer, its provider's name, and until when its first piece is waited for."""
         self._response = response
         self._provider = provider
-        self._watch = ReadWatch(response.content)
+        self._watch = ReadWatch(response)
         self._loop = asyncio.get_running_loop()
         self._deadline = deadline
         self._phase = "first_token"

@@ -47,20 +47,27 @@ class WaitExpired(Exception):
 
 
 class ReadWatch:
-    """Ends waits for a response's bytes at a deadline that moves with every read.
+    """Ends waits for a response's bytes: at a deadline that moves with every read, and when the connection is lost.
 
     One timer a stream, which looks at the deadline when it fires, costs a tenth of setting a timer for each read.
     """
 
-    __slots__ = ("_content", "_deadline", "_loop", "_timer", "_waiting", "_wakes_at")
+    __slots__ = ("_content", "_deadline", "_loop", "_lost", "_timer", "_waiting", "_wakes_at")
 
-    def __init__(self, content: aiohttp.StreamReader) -> None:
-        self._content: Final = content
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._content: Final = response.content
         self._loop = asyncio.get_running_loop()
         self._deadline = 0.0
         self._waiting = False
         self._wakes_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        # aiohttp leaves a reader waiting when it gives a connection up for bytes that break the body's encoding.
+        # A response that came whole has no connection any more, and nothing is waited for.
+        connection = response.connection
+        protocol = connection.protocol if connection is not None else None
+        self._lost = protocol.closed if protocol is not None else None
+        if self._lost is not None:
+            self._lost.add_done_callback(self._tell_of_loss)
 
     async def read(self, deadline: float) -> bytes:
         """Return all bytes that are there, at least one, or none at the end.
@@ -77,13 +84,21 @@ class ReadWatch:
             self._waiting = False
 
     def stop(self) -> None:
-        """Take the timer back."""
+        """Take back what was set to wake a reader."""
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._tell_of_loss)
+            # The connection may live on in the pool; once is enough for what is then lost there.
+            self._lost.remove_done_callback(_see)
+            self._lost.add_done_callback(_see)
+        self._take_timer_back()
+
+    def _take_timer_back(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _set_timer(self) -> None:
-        self.stop()
+        self._take_timer_back()
         self._wakes_at = self._deadline
         self._timer = self._loop.call_at(self._deadline, self._wake)
 
@@ -93,3 +108,14 @@ class ReadWatch:
             self._set_timer()
         elif self._waiting:
             self._content.set_exception(WaitExpired())
+
+    def _tell_of_loss(self, lost: "asyncio.Future[None]") -> None:
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+        _see(lost)
+
+
+def _see(lost: "asyncio.Future[None]") -> None:
+    """Mark the cause of a loss as seen, which else is reported as forgotten."""
+    if not lost.cancelled():
+        lost.exception()

@@ -52,7 +52,7 @@ def _end_of_sentence(text: str, begin: int) -> int:
 
 
 def _is_end(text: str, begin: int, found: re.Match[str]) -> bool:
-    if found[0] != ".":
+    if found[0].strip(".\u2026"):
         return True
     if _NOT_AN_END.search(text, max(begin, found.end() - 8), found.end()):
         return False
