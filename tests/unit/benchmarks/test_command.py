@@ -30,7 +30,9 @@ def test_a_missed_bar_is_the_exit_code_after_everything_is_printed(
         ratios = {"flat_ratio": value}
         return [
             Finding(name="flat", file="streaming", table=table, ratios=ratios, figures={}, bars=(bar,)),
-            Finding(name="last", file="last", table=Table("x", title="second"), ratios={}, figures={}, bars=()),
+            Finding(
+                name="last", file="last", table=Table("another side", title="second"), ratios={}, figures={}, bars=()
+            ),
         ]
 
     monkeypatch.setattr(command, "run_all", find)
