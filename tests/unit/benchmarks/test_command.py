@@ -42,7 +42,7 @@ def test_a_missed_bar_is_the_exit_code_after_everything_is_printed(
     assert result.exit_code == code, result.output
     assert "first" in result.output
     assert "second" in result.output
-    assert ("missed" in result.output) == bool(code)
+    assert (": missed" in result.output) == bool(code)
     assert json.loads((tmp_path / "streaming.json").read_text())["flat_ratio"] == value
     (benchmarks, options) = asked[0]
     assert benchmarks == [Benchmark.FLAT]
