@@ -1,0 +1,68 @@
+"""What a store of API keys guarantees."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from chatter_grpc.core.api_keys import ApiKey
+from chatter_grpc.core.ids import API_KEY, new_id
+from chatter_grpc.core.storage import Storage
+from tests.support.records import NOW, store_user
+
+LATER = NOW + timedelta(hours=1)
+
+
+async def store_key(storage: Storage, user_id: str, **changes: Any) -> ApiKey:
+    key_id = new_id(API_KEY)
+    key = ApiKey(
+        id=key_id,
+        user_id=user_id,
+        name="Build server",
+        prefix=key_id[-12:],
+        key_hash=bytes(range(32)),
+        scopes=frozenset({"chat:read", "act_as"}),
+        created_at=NOW,
+    )
+    key = replace(key, **changes)
+    async with storage.write() as tx:
+        await tx.api_keys.add(key)
+    return key
+
+
+async def test_a_key_is_found_by_its_prefix_as_it_was_stored(storage: Storage) -> None:
+    user = await store_user(storage)
+    key = await store_key(storage, user.id)
+    expiring = await store_key(storage, user.id, expires_at=LATER, scopes=frozenset())
+    async with storage.read() as tx:
+        assert await tx.api_keys.find(key.prefix) == key
+        assert await tx.api_keys.find(expiring.prefix) == expiring
+        assert await tx.api_keys.find("none") is None
+
+
+async def test_a_revoked_key_is_still_found_and_says_so(storage: Storage) -> None:
+    key = await store_key(storage, (await store_user(storage)).id)
+    async with storage.write() as tx:
+        assert await tx.api_keys.revoke(key.id, LATER)
+    async with storage.read() as tx:
+        assert await tx.api_keys.find(key.prefix) == replace(key, revoked_at=LATER)
+
+
+async def test_revoking_tells_whether_the_key_was_valid(storage: Storage) -> None:
+    user = await store_user(storage)
+    key = await store_key(storage, user.id)
+    expired = await store_key(storage, user.id, expires_at=NOW)
+    async with storage.write() as tx:
+        assert await tx.api_keys.revoke(key.id, LATER)
+        assert not await tx.api_keys.revoke(key.id, LATER)
+        assert not await tx.api_keys.revoke(expired.id, LATER)
+        assert not await tx.api_keys.revoke("key_none", LATER)
+
+
+async def test_keys_of_an_account_are_listed_in_order_of_creation(storage: Storage) -> None:
+    user, other = await store_user(storage), await store_user(storage)
+    late = await store_key(storage, user.id, created_at=LATER)
+    early = await store_key(storage, user.id)
+    await store_key(storage, other.id)
+    async with storage.read() as tx:
+        assert await tx.api_keys.list(user.id) == (early, late)
+        assert await tx.api_keys.list("user_none") == ()

@@ -1,0 +1,149 @@
+"""What a store of users guarantees."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chatter_grpc.core.errors import EmailTaken, UsernameTaken
+from chatter_grpc.core.ids import SUBJECT, new_id
+from chatter_grpc.core.storage import Storage
+from chatter_grpc.core.users import User, UserRole, UserState
+from tests.support.records import NOW, a_conversation, a_user, store_user
+
+
+async def test_an_account_comes_back_as_it_was_stored(storage: Storage) -> None:
+    user = a_user(role=UserRole.ADMIN, last_login_at=NOW)
+    service = a_user(role=UserRole.SERVICE, password_hash=None, state=UserState.DISABLED, email="")
+    async with storage.write() as tx:
+        await tx.users.add(user)
+        await tx.users.add(service)
+    async with storage.read() as tx:
+        assert await tx.users.get(user.id) == user
+        assert await tx.users.get(service.id) == service
+
+
+async def test_there_is_no_account_where_there_is_none(storage: Storage) -> None:
+    await store_user(storage, email="")
+    async with storage.read() as tx:
+        assert await tx.users.get("user_none") is None
+        assert await tx.users.find("nobody") is None
+        assert await tx.users.find("") is None
+
+
+@pytest.mark.parametrize("change", [str, str.upper, str.lower, str.title])
+async def test_an_account_is_found_by_username_and_email_whatever_their_case(storage: Storage, change: type) -> None:
+    user = await store_user(storage, username="Ada-1", email="Ädá@Example.org")
+    async with storage.read() as tx:
+        assert await tx.users.find(change("Ada-1")) == user
+        assert await tx.users.find(change("Ädá@Example.org")) == user
+
+
+async def test_a_username_wins_over_the_same_email_of_another_account(storage: Storage) -> None:
+    await store_user(storage, email="both@example.org")
+    named = await store_user(storage, username="both@example.org")
+    async with storage.read() as tx:
+        assert await tx.users.find("both@example.org") == named
+
+
+@pytest.mark.parametrize("username", ["Ada", "ADA"])
+async def test_a_username_is_taken_once_without_regard_to_case(storage: Storage, username: str) -> None:
+    await store_user(storage, username="Ada")
+    with pytest.raises(UsernameTaken):
+        await store_user(storage, username=username)
+
+
+@pytest.mark.parametrize("email", ["ada@example.org", "ADA@Example.ORG"])
+async def test_an_email_is_taken_once_without_regard_to_case(storage: Storage, email: str) -> None:
+    await store_user(storage, email="ada@example.org")
+    with pytest.raises(EmailTaken):
+        await store_user(storage, email=email)
+
+
+async def test_a_transaction_goes_on_after_a_name_was_taken(storage: Storage) -> None:
+    first = await store_user(storage)
+    other = a_user()
+    async with storage.write() as tx:
+        with pytest.raises(UsernameTaken):
+            await tx.users.add(replace(a_user(), username=first.username))
+        await tx.users.add(other)
+    async with storage.read() as tx:
+        assert await tx.users.get(other.id) == other
+
+
+async def test_of_two_accounts_that_take_one_username_at_once_one_gets_it(storage: Storage) -> None:
+    async def add(user: User) -> bool:
+        try:
+            async with storage.write() as tx:
+                await tx.users.add(user)
+        except UsernameTaken:
+            return False
+        return True
+
+    assert sorted(await asyncio.gather(*(add(a_user(username="ada")) for _ in range(4)))) == [False, False, False, True]
+
+
+async def test_accounts_without_email_do_not_get_into_each_others_way(storage: Storage) -> None:
+    await store_user(storage, email="")
+    await store_user(storage, email="")
+
+
+async def test_an_account_is_an_owner_by_itself(storage: Storage) -> None:
+    user = await store_user(storage)
+    async with storage.write() as tx:
+        assert await tx.users.owners_of(user.id) == (user.id,)
+        await tx.conversations.add(a_conversation(user.id))
+
+
+async def test_a_login_is_recorded_and_leaves_the_hash_alone(storage: Storage) -> None:
+    user = await store_user(storage)
+    at = NOW + timedelta(days=1)
+    async with storage.write() as tx:
+        await tx.users.note_login(user.id, at)
+        assert await tx.users.get(user.id) == replace(user, last_login_at=at)
+
+
+async def test_a_login_may_bring_a_new_hash(storage: Storage) -> None:
+    user = await store_user(storage)
+    async with storage.write() as tx:
+        await tx.users.note_login(user.id, NOW, "new hash")
+        assert await tx.users.get(user.id) == replace(user, last_login_at=NOW, password_hash="new hash")
+
+
+async def test_setting_a_state_tells_whether_it_was_another(storage: Storage) -> None:
+    user = await store_user(storage)
+    async with storage.write() as tx:
+        assert await tx.users.set_state(user.id, UserState.DISABLED)
+        assert not await tx.users.set_state(user.id, UserState.DISABLED)
+        assert await tx.users.get(user.id) == replace(user, state=UserState.DISABLED)
+        assert await tx.users.set_state(user.id, UserState.ACTIVE)
+        assert not await tx.users.set_state("user_none", UserState.DISABLED)
+
+
+async def test_a_subject_has_one_owner_made_on_first_use(storage: Storage) -> None:
+    service, other = await store_user(storage), await store_user(storage)
+    made = new_id(SUBJECT)
+    async with storage.write() as tx:
+        assert await tx.users.subject_owner(service.id, "ann", made, NOW) == made
+        assert await tx.users.subject_owner(service.id, "ann", new_id(SUBJECT), NOW) == made
+        another, elsewhere = new_id(SUBJECT), new_id(SUBJECT)
+        assert await tx.users.subject_owner(service.id, "Ann", another, NOW) == another
+        assert await tx.users.subject_owner(other.id, "ann", elsewhere, NOW) == elsewhere
+        assert set(await tx.users.owners_of(service.id)) == {service.id, made, another}
+        await tx.conversations.add(a_conversation(made))
+
+
+async def test_transactions_that_name_a_new_subject_at_once_get_the_same_owner(storage: Storage) -> None:
+    service = await store_user(storage)
+
+    async def ask() -> str:
+        async with storage.write() as tx:
+            owner_id = await tx.users.subject_owner(service.id, "ann", new_id(SUBJECT), NOW)
+            await asyncio.sleep(0.01)
+            return owner_id
+
+    owners = await asyncio.gather(*(ask() for _ in range(4)))
+    assert len(set(owners)) == 1
+    async with storage.read() as tx:
+        assert set(await tx.users.owners_of(service.id)) == {service.id, owners[0]}
