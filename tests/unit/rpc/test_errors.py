@@ -144,5 +144,5 @@ def test_the_wait_is_rounded_up_so_that_a_repeat_is_not_early() -> None:
 def test_an_internal_fault_tells_its_call_id_and_nothing_else() -> None:
     refusal = refusal_of(errors.Internal(), "call_1")
     status, messages, _ = opened(refusal)
-    assert status.message == "A fault of the server; its operator finds the cause by the call id."
+    assert status.message == errors.Internal().message
     assert [dict(messages[0].metadata), messages[1].request_id, messages[2:]] == [{}, "call_1", []]

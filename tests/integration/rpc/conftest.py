@@ -1,0 +1,50 @@
+"""A server for each test."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+
+from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
+from chatter_grpc.adapters.tokens.passwords import Argon2Hasher
+from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.storage import Storage
+from tests.support.edge import ANSWER, Account, Edge, EdgeOptions, serve_edge
+from tests.support.identity import HandClock, Replica, Site
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_stays_up() -> Iterator[None]:
+    """Keep gRPC's poller for all tests: its thread is joined where the last server is collected, in whatever loop."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
+
+
+@pytest.fixture
+async def replica(storage: Storage) -> AsyncIterator[Replica]:
+    hasher = Argon2Hasher()
+    yield await Site(storage, HandClock(), hasher).start()
+    await hasher.close()
+
+
+@pytest.fixture
+def options() -> EdgeOptions:
+    return EdgeOptions(model=ScriptedChat(answer_script(ANSWER)))
+
+
+@pytest.fixture
+async def edge(replica: Replica, committer: LogCommitter, options: EdgeOptions) -> AsyncIterator[Edge]:
+    async with serve_edge(replica, committer, options) as edge:
+        yield edge
+
+
+@pytest.fixture
+async def account(edge: Edge) -> Account:
+    return await edge.sign_in()
+
+
+@pytest.fixture
+async def conversation_id(edge: Edge, account: Account) -> str:
+    """A conversation of the account's."""
+    return (await edge.new_conversation(account.metadata)).id
