@@ -23,6 +23,7 @@ from chatter_grpc.adapters.sql.committer import open_committer
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.engines import DatabaseOptions
 from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.adapters.sql.urls import parse_url
 from chatter_grpc.adapters.tokens.api_keys import KeyedHasher
 from chatter_grpc.adapters.tokens.jwt import JwtSigner
 from chatter_grpc.adapters.tokens.passwords import Argon2Hasher
@@ -69,7 +70,16 @@ async def migrate(settings: Settings) -> None:
     """Bring the database's schema up to date."""
     if settings.embedded:
         await asyncio.to_thread(make_data_dir, settings.data_dir)
-    await schema.migrate(settings.database)
+    await schema.migrate(database_url(settings))
+
+
+def database_url(settings: Settings) -> str:
+    """Return the database's URL; raises ``ConfigurationFault`` where it is none."""
+    try:
+        parse_url(settings.database)
+    except ValueError as error:
+        raise ConfigurationFault(f"CHATTER_DATABASE_URL: {error}") from None
+    return settings.database
 
 
 @asynccontextmanager
@@ -91,7 +101,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event, ready: Callable[[str
 
     ``ready`` is called once with the address that is served. Raises ``BackgroundFault`` where something broke that
     the server cannot do without, ``DataDirectoryBusy``, ``SecretRefused``, ``ConfigurationFault``,
-    ``StorageUnavailable``, and ``RuntimeError`` where the address is taken.
+    ``StorageUnavailable``, and ``AddressRefused``.
     """
     async with AsyncExitStack() as stack:
         if settings.embedded:
@@ -180,7 +190,7 @@ async def _open_storage(stack: AsyncExitStack, settings: Settings) -> SqlStorage
 async def _open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     if settings.embedded:
         await migrate(settings)
-    elif not await schema.is_current(settings.database):
+    elif not await schema.is_current(database_url(settings)):
         raise ConfigurationFault("The database's schema is not up to date: run `chatter-grpc migrate` first.")
     options = DatabaseOptions(
         pool_size=settings.database_pool_size,
@@ -220,11 +230,18 @@ def _models(settings: Settings) -> ConfiguredModels:
         )
     return ConfiguredModels(
         endpoints,
-        prices=PriceTable.load(settings.prices_file),
+        prices=_prices(settings),
         default_model=settings.default_model or None,
         max_connections=settings.provider_connections,
         offline_seconds_per_token=settings.offline_token_milliseconds / 1000,
     )
+
+
+def _prices(settings: Settings) -> PriceTable:
+    try:
+        return PriceTable.load(settings.prices_file)
+    except (ValueError, OSError) as error:
+        raise ConfigurationFault(f"CHATTER_PRICES_FILE: {error}") from error
 
 
 def _endpoint(
@@ -245,8 +262,9 @@ def _endpoint(
 async def _open_models(stack: AsyncExitStack, settings: Settings) -> ConfiguredModels:
     try:
         models = await asyncio.to_thread(_models, settings)
-    except (ValueError, OSError) as error:
-        raise ConfigurationFault(str(error)) from error
+    except ValueError as error:
+        settings_of_models = "CHATTER_DEFAULT_MODEL, CHATTER_OPENAI_* or CHATTER_ENDPOINTS"
+        raise ConfigurationFault(f"{settings_of_models}: {error}") from error
     stack.push_async_callback(models.close)
     return models
 

@@ -6,11 +6,12 @@ are written as JSON. A variable that begins with ``CHATTER_`` and is no setting 
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX: Final = "CHATTER_"
@@ -151,6 +152,15 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = "auto"
     """How it is logged: one JSON object a line, or for a person's eyes; `auto` asks whether it is a terminal."""
 
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        # gRPC itself takes the last 16 bits of a larger port.
+        found = re.fullmatch(r"unix:/.+|.+:(?P<port>\d{1,5})", value)
+        if found is None or int(found["port"] or 0) > 65_535:
+            raise ValueError("expected host:port with a port up to 65535, or unix:/path")
+        return value
+
     @property
     def embedded(self) -> bool:
         """Whether all data lives in ``data_dir``."""
@@ -181,7 +191,10 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         raise ConfigurationFault(_explain(error)) from None
     except SettingsError as error:
-        raise ConfigurationFault(f"{error}; lists and maps are written as JSON") from None
+        # Its text names the field, and a source that is always the environment.
+        found = re.search(r'field "(\w+)"', str(error))
+        place = f"{PREFIX}{found[1].upper()}" if found else str(error)
+        raise ConfigurationFault(f"{place}: lists and maps are written as JSON") from None
 
 
 def _unknown(name: str) -> str:
@@ -194,5 +207,5 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for fault in error.errors(include_url=False, include_input=False):
         place = ".".join(str(part) for part in fault["loc"])
-        lines.append(f"{PREFIX}{place.upper()}: {fault['msg']}")
+        lines.append(f"{PREFIX}{place.upper()}: {fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

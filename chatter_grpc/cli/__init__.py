@@ -1,5 +1,6 @@
 """The command line `chatter-grpc`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ NAME = "chatter-grpc"
 
 def main() -> None:
     """Run the command that the process's arguments name, and exit with its code: 2 where it was called wrongly."""
+    # The log is one JSON object a line; gRPC's core writes lines of its own, which GRPC_VERBOSITY=error brings back.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     app = typer.Typer(
         name=NAME, cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
     )

@@ -11,6 +11,7 @@ from chatter_grpc.adapters.files.data_dir import DataDirectoryBusy
 from chatter_grpc.adapters.tokens.secret import SecretRefused
 from chatter_grpc.config import ConfigurationFault
 from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.rpc.faults import AddressRefused
 
 EXIT_FAILED: Final = 1
 EXIT_MISCONFIGURED: Final = 2
@@ -27,7 +28,7 @@ def said_plainly() -> Iterator[None]:
         yield
     except (ConfigurationFault, SecretRefused) as fault:
         complain(str(fault), code=EXIT_MISCONFIGURED)
-    except (DataDirectoryBusy, StorageUnavailable) as fault:
+    except (AddressRefused, DataDirectoryBusy, StorageUnavailable) as fault:
         complain(str(fault))
     except OSError as fault:
         if fault.filename is None:

@@ -44,7 +44,7 @@ async def migrate_database(settings: Settings) -> None:
     latest = await asyncio.to_thread(schema.latest)
     # A database cannot be asked in a directory that is not there.
     fresh = settings.embedded and not settings.data_dir.exists()
-    before = None if fresh else await schema.current(settings.database)
+    before = None if fresh else await schema.current(composition.database_url(settings))
     if before == latest:
         typer.echo(f"Already current: the database is at revision {latest}.")
         return

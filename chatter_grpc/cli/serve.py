@@ -13,6 +13,7 @@ from chatter_grpc.app import serve as serve_app
 from chatter_grpc.cli.announcement import announce
 from chatter_grpc.cli.faults import said_plainly
 from chatter_grpc.config import Settings, load_settings
+from chatter_grpc.logs import set_up_logs
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Collections of what lives as long as the process are the largest part of a token's lateness; what is young still goes.
@@ -39,6 +40,7 @@ def serve(
     given = {"listen": listen, "data_dir": data_dir}
     with said_plainly():
         settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        set_up_logs(settings.log_level, settings.log_format)
         uvloop.run(serve_until_told(settings, first_start=is_first_start(settings)))
 
 

@@ -38,6 +38,7 @@ from chatter_grpc.rpc.interceptors.idempotency import IdempotencyInterceptor
 from chatter_grpc.rpc.interceptors.layer import Layer
 from chatter_grpc.rpc.interceptors.rate_limit import RateLimitInterceptor
 from chatter_grpc.rpc.interceptors.validation import ValidationInterceptor
+from chatter_grpc.rpc.listening import listen
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
 from chatter_grpc.rpc.policy import RateClass, read_policies
 from chatter_grpc.rpc.rules import request_rules
@@ -116,13 +117,11 @@ class EdgeServer:
         reflection.enable_server_reflection((*names, health_name, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:
-        """Listen, and return the port (1 for a unix socket). Raises ``RuntimeError`` where the address is taken."""
-        certificate = self._settings.certificate
-        if certificate is None:
-            port = self._server.add_insecure_port(self._settings.listen)
-        else:
+        """Listen, and return the port (1 for a unix socket). Raises ``AddressRefused`` where the address is taken."""
+        credentials = None
+        if (certificate := self._settings.certificate) is not None:
             credentials = grpc.ssl_server_credentials([(certificate.private_key, certificate.chain)])
-            port = self._server.add_secure_port(self._settings.listen, credentials)
+        port = listen(self._server, self._settings.listen, credentials)
         await self.health.check()
         await self._server.start()
         return port
