@@ -1,4 +1,4 @@
-"""A scripted model: says what its script says, fails where it says so, and remembers what was asked. For tests."""
+"""A scripted model for tests, which says and fails what its script says and remembers what was asked."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -18,52 +16,13 @@ from chatter_grpc.core.errors import (
     ProviderTimeout,
     ProviderUnavailable,
 )
-from chatter_grpc.core.models import Finished, ModelDelta, ModelRequest
-from tests.support.chats import KEY, MakeChat, Pauses
+from tests.support.chats import KEY, MakeChat, Pauses, failure_of, raw_server
 from tests.support.clock import Clock
 from tests.support.deltas import ask, deltas_of, text_of
 from tests.support.openai_plans import Fault, Plan
 from tests.support.openai_standin import OpenAIStandIn
 
 pytestmark = pytest.mark.platform("T10")
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-async def failure_of(chat: OpenAIChat, request: ModelRequest) -> tuple[ChatterError, list[ModelDelta]]:
-    """Return the error that ends a call, and the deltas before it."""
-    deltas: list[ModelDelta] = []
-
-    async def read() -> None:
-        async for batch in chat.stream(request):
-            deltas.extend(batch)
-
-    with pytest.raises(ChatterError) as caught:
-        await read()
-    assert not any(isinstance(delta, Finished) for delta in deltas)
-    assert caught.value.metadata["provider"] == "stand-in"
-    return caught.value, deltas
-
-
-@asynccontextmanager
-async def raw_server(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
-) -> AsyncIterator[str]:
-    """A server that says whatever ``serve`` says, after it has read a request's head; its base URL."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(10):
-                await reader.readuntil(b"\r\n\r\n")
-                await serve(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 422, 307])
@@ -351,62 +310,6 @@ async def test_closing_the_pool_ends_calls_as_broken_and_lets_none_begin(
     with pytest.raises(ProviderUnavailable):
         await deltas_of(chat, ask("hello"))
     assert len(provider.calls) == 1
-
-
-NO_CHUNKS = {
-    "content in parts": b'{"choices": [{"delta": {"content": ["a", "list"]}}]}',
-    "choices that are no list": b'{"choices": {"not": "a list"}}',
-    "a list": b"[1, 2]",
-    "null": b"null",
-    "a string": b'"text"',
-    "bytes that are no text": b"\xff\xfe",
-    "content that is no text": b'{"choices": [{"delta": {"content": "\xff"}}]}',
-    "too deep without end": b'{"x":' + b"[" * 100_000,
-    "too deep": b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    "a count that is too long": b'{"usage": {"prompt_tokens": ' + b"9" * 5000 + b"}}",
-    "a count that is not whole": b'{"usage": {"prompt_tokens": 1.5}}',
-    "an error that is a string": b'{"error": "overloaded"}',
-}
-
-
-@pytest.mark.parametrize("event", NO_CHUNKS.values(), ids=NO_CHUNKS.keys())
-async def test_events_that_are_no_chunks_break_the_stream(make_chat: MakeChat, event: bytes) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-        writer.write(head + b'data: {"choices": [{"delta": {"content": "so"}}]}\n\ndata: ' + event + b"\n\n")
-        await writer.drain()
-
-    async with raw_server(serve) as base_url:
-        error, deltas = await failure_of(make_chat(base_url=base_url), ask("hello"))
-    assert isinstance(error, ProviderStreamBroken)
-    assert text_of(deltas) == "so"
-
-
-SAYING_NOTHING = {
-    "no data": b"",
-    "an empty object": b"{}",
-    "nulls": b'{"choices": null, "usage": null}',
-    "no delta": b'{"choices": [{"delta": null}]}',
-    "another answer": b'{"choices": [{"index": 1, "delta": {"content": "another answer"}}]}',
-    "unknown fields": b'{"choices": [{"delta": {"content": null, "tool_calls": [{"x": [1]}]}}], "y": "\xff"}',
-    "a count below nothing": b'{"usage": {"prompt_tokens": -1, "completion_tokens": 3}}',
-    "a count beyond all bounds": b'{"usage": {"prompt_tokens": 99999999999999999999}}',
-}
-
-
-@pytest.mark.parametrize("event", SAYING_NOTHING.values(), ids=SAYING_NOTHING.keys())
-async def test_events_that_say_nothing_are_passed_over(make_chat: MakeChat, event: bytes) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-        end = b'data: {"choices": [{"delta": {"content": "so"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
-        writer.write(head + b"data: " + event + b"\n\n" + end)
-        await writer.drain()
-
-    async with raw_server(serve) as base_url:
-        deltas = await deltas_of(make_chat(base_url=base_url), ask("hello"))
-    assert text_of(deltas) == "so"
-    assert isinstance(deltas[-1], Finished)
-    assert len(deltas) == 2
 
 
 @pytest.mark.platform("T7")
