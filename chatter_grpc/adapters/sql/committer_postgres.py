@@ -31,11 +31,11 @@ _APPEND: Final = """
     RETURNING run_id
 """
 _ARE_THERE: Final = """
-    SELECT batch.run_id
-    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
-    AS batch (run_id, attempt, first_seq, last_seq)
-    JOIN run_log USING (run_id, attempt, first_seq, last_seq)
-    JOIN runs ON runs.id = batch.run_id AND runs.attempt = batch.attempt
+    SELECT run_id
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[])
+    AS batch (run_id, attempt, first_seq, last_seq, events)
+    JOIN run_log USING (run_id, attempt, first_seq, last_seq, events)
+    JOIN runs ON runs.id = run_id AND runs.attempt = batch.attempt
 """
 
 
@@ -57,12 +57,11 @@ class PostgresCommitter:
         """See ``LogCommitter``."""
         async with self._connected() as connection:
             with away_as_unavailable():
-                events = [encode_batch(batch) for batch in batches]
-                written = {row[0] for row in await connection.fetch(_APPEND, *_columns(batches), events)}
-                missing = [batch for batch in batches if batch.run_id not in written]
-                if missing:
-                    written |= {row[0] for row in await connection.fetch(_ARE_THERE, *_columns(missing))}
-        return [batch.run_id for batch in missing if batch.run_id not in written]
+                columns = _columns(batches)
+                written = {row[0] for row in await connection.fetch(_APPEND, *columns)}
+                if len(written) < len(batches):
+                    written |= {row[0] for row in await connection.fetch(_ARE_THERE, *columns)}
+        return [batch.run_id for batch in batches if batch.run_id not in written]
 
     async def close(self) -> None:
         """See ``LogCommitter``."""
@@ -108,6 +107,7 @@ def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
         [batch.attempt for batch in batches],
         [batch.first_seq for batch in batches],
         [batch.last_seq for batch in batches],
+        [encode_batch(batch) for batch in batches],
     )
 
 

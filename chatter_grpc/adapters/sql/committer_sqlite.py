@@ -8,7 +8,7 @@ from typing import Final
 
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.faults import away_as_unavailable, unreachable_as_unavailable
-from chatter_grpc.adapters.sql.log_codec import encode_batch
+from chatter_grpc.adapters.sql.run_log import batch_values
 from chatter_grpc.adapters.sql.sqlite_driver import open_file
 from chatter_grpc.adapters.sql.statements import GRACE_SECONDS
 from chatter_grpc.core.runs.events import Batch
@@ -24,7 +24,7 @@ _APPEND: Final = """
 """
 _IS_THERE: Final = """
     SELECT 1 FROM run_log JOIN runs ON runs.id = run_log.run_id AND runs.attempt = run_log.attempt
-    WHERE run_id = :run_id AND run_log.attempt = :attempt AND run_log.last_seq = :last_seq AND first_seq = :first_seq
+    WHERE run_id = :run_id AND run_log.attempt = :attempt AND run_log.last_seq = :last_seq AND events = :events
 """
 
 
@@ -84,15 +84,9 @@ def _append(connection: sqlite3.Connection, batches: Sequence[Batch]) -> Collect
     written = []
     lost = []
     for batch in batches:
-        values = {
-            "run_id": batch.run_id,
-            "attempt": batch.attempt,
-            "last_seq": batch.last_seq,
-            "first_seq": batch.first_seq,
-        }
+        values = batch_values(batch)
         if connection.execute(_FENCE, values).rowcount == 1:
-            events = encode_batch(batch)
-            written.append({**values, "size": len(events), "events": events})
+            written.append(values)
         elif connection.execute(_IS_THERE, values).fetchone() is None:
             lost.append(batch.run_id)
     connection.executemany(_APPEND, written)

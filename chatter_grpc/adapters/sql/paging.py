@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, tuple_
+from sqlalchemy import Row, Select, bindparam, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from chatter_grpc.adapters.sql.columns import UtcTime, micros_of, moment_of
@@ -38,7 +38,9 @@ async def read_page(
 
 
 def _bound(column: InstrumentedAttribute[Any], value: str | int) -> Any:
-    return moment_of(int(value)) if isinstance(column.type, UtcTime) else value
+    # Its type says how it is sent; by itself SQLAlchemy would guess it from the value.
+    moment_or_value = moment_of(int(value)) if isinstance(column.type, UtcTime) else value
+    return bindparam(None, moment_or_value, type_=column.type)
 
 
 def _position(row: Row[Any], order: Order) -> Position:

@@ -14,9 +14,7 @@ LATER = NOW + timedelta(hours=1)
 
 
 def a_token(session_id: str) -> RefreshToken:
-    return RefreshToken(
-        id=new_id(REFRESH_TOKEN), session_id=session_id, kid="k1", issued_at=NOW, expires_at=NOW + WEEK
-    )
+    return RefreshToken(id=new_id(REFRESH_TOKEN), session_id=session_id, kid="k1", issued_at=NOW, expires_at=NOW + WEEK)
 
 
 async def open_session(storage: Storage, user_id: str = "") -> tuple[Session, RefreshToken]:
