@@ -53,7 +53,9 @@ class RevocationWatch:
     ``RevocationsStale`` and every subscriber is called back with it.
 
     A session or key never comes back, so it is remembered, for as long as a token of it could still be valid. An
-    account does come back: a revoked one is in doubt until ``settle`` says that it was read again.
+    account does come back: a revoked one is in doubt until ``settle`` says that it was read again. For as long as the
+    overlap shows its row, each poll doubts it anew, so that calls with its keys read the database, and their streams
+    may end once more, although it was enabled meanwhile.
     """
 
     def __init__(

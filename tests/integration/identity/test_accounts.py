@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from chatter_grpc.core import accounts
 from chatter_grpc.core.accounts import AccountUnknown
 from chatter_grpc.core.callers import Scope
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, Memory, ModelSettings
@@ -124,6 +125,15 @@ async def test_a_key_that_breaks_a_rule_is_not_given_out(
         await replica.accounts.create_api_key(login="ada", name=name, scopes=scopes, expires_at=expires_at)
     assert [violation.field for violation in refused.value.violations] == [field]
     assert await replica.accounts.list_api_keys("ada") == ()
+
+
+async def test_an_account_has_no_more_keys_than_are_listed(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MAX_KEYS", 1)
+    await replica.sign_up()
+    await replica.accounts.create_api_key(login="ada", name="k", scopes=[Scope.CHAT_READ], expires_at=None)
+    with pytest.raises(FieldInvalid):
+        await replica.accounts.create_api_key(login="ada", name="k", scopes=[Scope.CHAT_READ], expires_at=None)
+    assert len(await replica.accounts.list_api_keys("ada")) == 1
 
 
 async def test_keys_are_listed_in_order_with_what_became_of_them(replica: Replica) -> None:

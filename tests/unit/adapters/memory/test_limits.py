@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +106,22 @@ async def test_a_key_that_is_still_hit_does_not_keep_others() -> None:
         clock.now += 1
         await limiter.hit("busy", FIVE)
     assert len(limiter) == 1
+
+
+async def test_everything_can_be_forgotten_at_once() -> None:
+    limiter = MemoryRateLimiter(Seconds())
+    await limiter.hit("a", FIVE)
+    await limiter.hit("b", FIVE)
+    assert await limiter._storage.check()
+    assert await limiter._storage.reset() == 2
+    assert len(limiter) == 0
+
+
+async def test_fixed_windows_are_refused_instead_of_miscounted() -> None:
+    storage = MemoryRateLimiter(Seconds())._storage
+    for call in (storage.incr("a", 60), storage.get("a"), storage.get_expiry("a")):
+        with pytest.raises(NotImplementedError):
+            await call
 
 
 async def test_no_task_is_left_behind() -> None:

@@ -64,6 +64,14 @@ def test_a_file_that_others_may_reach_is_refused(tmp_path: Path, mode: int) -> N
         load_or_create_secret(path)
 
 
+def test_a_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "secret"
+    load_or_create_secret(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(SecretRefused, match="another user"):
+        load_or_create_secret(path)
+
+
 def test_a_link_is_refused_wherever_it_leads(tmp_path: Path) -> None:
     real = tmp_path / "real"
     load_or_create_secret(real)
