@@ -37,6 +37,7 @@ from chatter_grpc.core.authentication import Authenticator
 from chatter_grpc.core.background import Background
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
+from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.limits import Limit
 from chatter_grpc.core.message_service import Messages
@@ -62,6 +63,9 @@ LEASE_RENEWALS: Final = 3
 # After runs have ended and readers have their hand-off, so long the last answers may take.
 LAST_CALLS_SECONDS: Final = 5.0
 FAILURES_SECONDS: Final = 15 * 60
+REGISTRATIONS_SECONDS: Final = 3600
+# A revocation is read late by as long as its transaction takes; a few statements may each take their full time.
+REVOCATION_STATEMENTS: Final = 3
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +109,7 @@ async def serve(settings: Settings, *, stop: asyncio.Event, ready: Callable[[str
     """
     async with AsyncExitStack() as stack:
         if settings.embedded:
-            stack.enter_context(hold_data_dir(settings.data_dir))
+            await asyncio.to_thread(stack.enter_context, hold_data_dir(settings.data_dir))
         server = await _build(stack, settings)
         background = await stack.enter_async_context(Background())
         await server.start(background, settings)
@@ -154,7 +158,10 @@ class _Server:
 
     async def start(self, background: Background, settings: Settings) -> None:
         """Start the background work, from what others depend on, and take calls last."""
-        await self.revocations.poll()
+        try:
+            await self.revocations.poll()
+        except TimeoutError as error:
+            raise StorageUnavailable from error
         background.start("revocations", self.revocations.run())
         background.start("wake-ups", self.at_work.wakeups.run())
         background.start("committer", self.at_work.committer.run())
@@ -320,7 +327,11 @@ def _build_runs(storage: SqlStorage, log: LogCommitter, models: ConfiguredModels
 async def _build_identity(
     stack: AsyncExitStack, storage: SqlStorage, keys: DerivedKeys, settings: Settings
 ) -> _Identity:
-    revocations = RevocationWatch(storage, token_lifetime=timedelta(minutes=settings.access_token_minutes))
+    revocations = RevocationWatch(
+        storage,
+        token_lifetime=timedelta(minutes=settings.access_token_minutes),
+        overlap=REVOCATION_STATEMENTS * settings.database_seconds,
+    )
     ring = KeyRing(storage, Sealer(keys.sealing))
     await ring.open()
     tokens = JwtSigner(ring, issuer=ISSUER, audience=AUDIENCE)
@@ -348,6 +359,7 @@ def _auth_settings(settings: Settings) -> AuthSettings:
         refresh_lifetime=timedelta(days=settings.refresh_token_days),
         failures_per_account=Limit(amount=settings.login_failures_per_account, seconds=FAILURES_SECONDS),
         failures_per_address=Limit(amount=settings.login_failures_per_address, seconds=FAILURES_SECONDS),
+        registrations_per_address=Limit(amount=settings.registrations_per_address, seconds=REGISTRATIONS_SECONDS),
     )
 
 

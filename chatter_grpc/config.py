@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     login_failures_per_address: Count = 20
     """Failed logins from one address within 15 minutes before further ones are refused."""
 
+    registrations_per_address: Count = 100
+    """New accounts from one address within an hour before further ones are refused."""
+
     auth_calls_per_minute: Count = 60
     """Calls of the rate class `auth` for each caller, or address where there is no caller yet."""
 
