@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, MemoryMode, ModelSettings
-from chatter_grpc.core.errors import ChatterError, ConversationArchived, WorkflowNotFound
+from chatter_grpc.core.errors import AccountDisabled, ChatterError, ConversationArchived, WorkflowNotFound
 from chatter_grpc.core.ids import MESSAGE, RUN, new_id
 from chatter_grpc.core.messages import Message, TextPart, sha256_of
 from chatter_grpc.core.models import ModelCatalogue, Role, Turn
@@ -53,7 +53,7 @@ class Sending:
 
         Message, run, request id and first events are one transaction, which comes to its end even if the caller goes
         away. Raises ``ServerStopping``, ``WorkflowNotFound``, ``ConversationNotFound``, ``RequestIdReused``,
-        ``ConversationArchived``, ``ModelUnknown`` and ``ConversationBusy``.
+        ``ConversationArchived``, ``AccountDisabled``, ``ModelUnknown`` and ``ConversationBusy``.
         """
         self._supervisor.check_open()
         if send.workflow_id is not None:
@@ -79,6 +79,9 @@ class Sending:
         run_id = new_id(RUN)
         now = self._clock()
         async with self._storage.write() as tx:
+            # First of all: who disables the account waits for this, and then sees the run, or is seen here.
+            if not await tx.users.hold_active(caller.actor_id):
+                raise AccountDisabled
             conversation = await tx.conversations.lock(caller.owner_id, send.conversation_id)
             earlier = await claim_request(tx.requests, key, run_id, now)
             if earlier is not None:

@@ -58,6 +58,13 @@ class UserStore(Protocol):
         """Record a login, and the new hash where the password was hashed again."""
         ...
 
+    async def hold_active(self, user_id: str) -> bool:
+        """Say whether an account is active, and keep its state from changing until the transaction ends.
+
+        What a transaction starts behind this is seen by whoever disables the account.
+        """
+        ...
+
     async def set_state(self, user_id: str, state: UserState) -> bool:
         """Set an account's state; return whether it was another one before."""
         ...

@@ -70,6 +70,7 @@ _NOTE_LOGIN: Final = (
         password_hash=func.coalesce(bindparam("new_hash"), UserRow.password_hash),
     )
 )
+_HOLD_STATE: Final = select(UserRow.state).where(UserRow.id == bindparam("user_id")).with_for_update(read=True)
 _SET_STATE: Final = (
     update(UserRow.table())
     .where(UserRow.id == bindparam("user_id"), UserRow.state != bindparam("new_state"))
@@ -123,6 +124,11 @@ class SqlUsers:
     async def note_login(self, user_id: str, at: datetime, password_hash: str | None = None) -> None:
         """See ``UserStore``."""
         await self._sql.run(_NOTE_LOGIN, {"user_id": user_id, "at": at, "new_hash": password_hash})
+
+    async def hold_active(self, user_id: str) -> bool:
+        """See ``UserStore``."""
+        row = await self._sql.row(_HOLD_STATE, {"user_id": user_id})
+        return row is not None and row.state == UserState.ACTIVE
 
     async def set_state(self, user_id: str, state: UserState) -> bool:
         """See ``UserStore``."""

@@ -147,3 +147,33 @@ async def test_transactions_that_name_a_new_subject_at_once_get_the_same_owner(s
     assert len(set(owners)) == 1
     async with storage.read() as tx:
         assert set(await tx.users.owners_of(service.id)) == {service.id, owners[0]}
+
+
+async def test_holding_an_account_tells_whether_it_is_active(storage: Storage) -> None:
+    user = await store_user(storage)
+    async with storage.write() as tx:
+        assert await tx.users.hold_active(user.id)
+        assert not await tx.users.hold_active("user_none")
+        await tx.users.set_state(user.id, UserState.DISABLED)
+        assert not await tx.users.hold_active(user.id)
+
+
+async def test_who_disables_an_account_waits_for_what_holds_it_active(storage: Storage) -> None:
+    user = await store_user(storage)
+    held, order = asyncio.Event(), list[str]()
+
+    async def start_something() -> None:
+        async with storage.write() as tx:
+            assert await tx.users.hold_active(user.id)
+            held.set()
+            await asyncio.sleep(0.05)
+            order.append("started")
+
+    async def disable() -> None:
+        await held.wait()
+        async with storage.write() as tx:
+            await tx.users.set_state(user.id, UserState.DISABLED)
+            order.append("disabled")
+
+    await asyncio.gather(start_something(), disable())
+    assert order == ["started", "disabled"]
