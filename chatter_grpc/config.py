@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX: Final = "CHATTER_"
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data_dir: Path = Path(".chatter")
+    data_dir: Annotated[Path, AfterValidator(Path.absolute), Field(validate_default=True)] = Path(".chatter")
     """Where embedded data lives: the SQLite database and the server's secret. Made with mode 0700."""
 
     database_url: SecretStr | None = None
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         """The database's URL; it may hold a password."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.data_dir.absolute() / 'chatter.db'}"
+        return f"sqlite:///{self.data_dir / 'chatter.db'}"
 
 
 def load_settings(**given: object) -> Settings:

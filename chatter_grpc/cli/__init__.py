@@ -15,11 +15,16 @@ def main() -> None:
     """Run the command that the process's arguments name, and exit with its code: 2 where it was called wrongly."""
     # The log is one JSON object a line; gRPC's core writes lines of its own, which GRPC_VERBOSITY=error brings back.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    all_commands()(prog_name=NAME)
+
+
+def all_commands() -> typer.Typer:
+    """Return the command line, for this process's arguments or a test's."""
     app = typer.Typer(
         name=NAME, cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
     )
     app.callback()(_describe)
-    app(prog_name=NAME)
+    return app
 
 
 def _show_version(wanted: bool) -> None:

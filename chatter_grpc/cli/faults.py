@@ -28,8 +28,10 @@ def said_plainly() -> Iterator[None]:
         yield
     except (ConfigurationFault, SecretRefused) as fault:
         complain(str(fault), code=EXIT_MISCONFIGURED)
-    except (AddressRefused, DataDirectoryBusy, StorageUnavailable) as fault:
+    except (AddressRefused, DataDirectoryBusy) as fault:
         complain(str(fault))
+    except StorageUnavailable:
+        complain("the database (CHATTER_DATABASE_URL) cannot be reached or does not answer in time")
     except OSError as fault:
         if fault.filename is None:
             raise

@@ -35,7 +35,7 @@ def health(
     try:
         status = asyncio.run(ask(target, service, seconds))
     except grpc.aio.AioRpcError as error:
-        complain(f"{target}: {error.code().name}: {error.details()}")
+        complain(f"{target} answers {error.code().name}: {error.details() or service}")
     typer.echo(status)
     if status != "SERVING":
         raise typer.Exit(EXIT_FAILED)

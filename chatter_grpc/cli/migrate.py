@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
@@ -39,6 +41,20 @@ class StepPrinter(logging.Handler):
             typer.echo(f"  {message}")
 
 
+@contextmanager
+def printed_steps() -> Iterator[None]:
+    """Write each step that the migration takes while the block lasts."""
+    printer = StepPrinter()
+    level = STEPS.level
+    STEPS.setLevel(logging.INFO)
+    STEPS.addHandler(printer)
+    try:
+        yield
+    finally:
+        STEPS.removeHandler(printer)
+        STEPS.setLevel(level)
+
+
 async def migrate_database(settings: Settings) -> None:
     """Migrate, and print where the database was, each step and where it is; raises as ``chatter_grpc.app.migrate``."""
     latest = await asyncio.to_thread(schema.latest)
@@ -49,7 +65,6 @@ async def migrate_database(settings: Settings) -> None:
         typer.echo(f"Already current: the database is at revision {latest}.")
         return
     typer.echo(f"From {'an empty database' if before is None else f'revision {before}'} to revision {latest}:")
-    STEPS.setLevel(logging.INFO)
-    STEPS.addHandler(StepPrinter())
-    await composition.migrate(settings)
+    with printed_steps():
+        await composition.migrate(settings)
     typer.echo(f"Done: the database is at revision {latest}.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import shlex
 import signal
 from pathlib import Path
 from typing import Annotated, Final
@@ -79,7 +80,7 @@ def is_first_start(settings: Settings) -> bool:
 
 def welcome(settings: Settings, address: str) -> list[str]:
     """Return what to know on the first start: where data lives, and how to make an account."""
-    lines = [f"Its data lives in {settings.data_dir.absolute()}, and nowhere else."]
+    lines = [f"Its data lives in {settings.data_dir}, and nowhere else."]
     if settings.registration:
         account = '{"username": "ada", "email": "ada@example.org", "password": "<password>"}'
         lines += [
@@ -87,4 +88,10 @@ def welcome(settings: Settings, address: str) -> list[str]:
             f"  grpcurl -plaintext -d '{account}' \\",
             f"    {address} chatter.v1.AuthService/Register",
         ]
-    return [*lines, "To make an administrator's account:", "  chatter-grpc admin create-admin ada ada@example.org"]
+    elsewhere = settings.data_dir != Settings.model_construct().data_dir.absolute()
+    where = f"CHATTER_DATA_DIR={shlex.quote(str(settings.data_dir))} " if elsewhere else ""
+    return [
+        *lines,
+        "To make an administrator's account:",
+        f"  {where}chatter-grpc admin create-admin ada ada@example.org",
+    ]
