@@ -15,8 +15,9 @@ from tests.support.network import NetworkGuard
 
 # Functions that may block although they run in a loop, each with its reason.
 MAY_BLOCK = {
-    # Has a thread and a loop of its own, on which nobody else waits.
+    # Have a thread and a loop of their own, on which nobody else waits.
     "adapters/sql/schema.py": {"_upgrade", "_revision"},
+    "adapters/sql/migrations/env.py": {"<module>"},
     # Looks for the password file that every client of PostgreSQL has, when a connection is made.
     "asyncpg/connect_utils.py": {"_parse_connect_arguments"},
     # Asks for the working directory, once, when an engine is made.

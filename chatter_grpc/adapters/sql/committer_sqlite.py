@@ -35,6 +35,7 @@ class SqliteCommitter:
         self._database = database
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run-log")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     async def connect(self) -> None:
         """Open the file, so that the first commit does not have to; raises ``StorageUnavailable``."""
@@ -52,7 +53,9 @@ class SqliteCommitter:
 
     async def close(self) -> None:
         """See ``LogCommitter``."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
+        if not self._closed:
+            self._closed = True
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         await asyncio.to_thread(self._thread.shutdown)
 
     def _write(self, batches: Sequence[Batch]) -> Collection[str]:

@@ -1,5 +1,6 @@
 """A connection to SQLite that visits its thread once per statement, where aiosqlite's own goes three times."""
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -35,8 +36,23 @@ class OneTripConnection(aiosqlite.Connection):
     def __init__(self, connector: Callable[[], sqlite3.Connection], deadline: Deadline) -> None:
         super().__init__(connector, iter_chunk_size=64)
         self._deadline = deadline
+        self._stopped: asyncio.Future[Any] | None = None
         # A process that ends without closing must not wait for this thread.
         self._thread.daemon = True
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Have the thread close the connection and end; the future is done when it has."""
+        self._stopped = super().stop()
+        return self._stopped
+
+    async def _connect(self) -> aiosqlite.Connection:
+        try:
+            return await super()._connect()
+        except BaseException:
+            # The thread was told to end. It answers to this loop, which may be closed soon after an error.
+            if self._stopped is not None:
+                await self._stopped
+            raise
 
     def cursor(self) -> Any:
         """Return a cursor without visiting the thread; SQLAlchemy enters it."""

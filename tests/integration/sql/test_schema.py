@@ -1,0 +1,95 @@
+"""Migrations: what they make, and that they can be run at any time by anyone."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from chatter_grpc.adapters.sql import schema
+from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.storage import SqlStorage
+from tests.support.databases import PostgresDatabases, SqliteFiles
+from tests.support.records import store_conversation
+
+
+@pytest.fixture
+def empty_url(databases: SqliteFiles | PostgresDatabases) -> Iterator[str]:
+    with databases.empty() as url:
+        yield url
+
+
+async def test_migrations_make_what_the_models_say(empty_url: str) -> None:
+    def difference(connection: Connection) -> object:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, schema.METADATA)
+
+    await schema.migrate(empty_url)
+    assert await asyncio.to_thread(schema._in_own_loop, empty_url, difference) == []
+
+
+async def test_every_model_is_among_the_rows_that_migrations_know() -> None:
+    assert {row.__tablename__ for row in schema.ROWS} == set(schema.METADATA.tables)
+
+
+async def test_the_revision_tells_whether_a_database_is_current(empty_url: str) -> None:
+    assert await schema.current(empty_url) is None
+    assert not await schema.is_current(empty_url)
+    await schema.migrate(empty_url)
+    assert await schema.current(empty_url) == await asyncio.to_thread(schema.latest)
+    assert await schema.is_current(empty_url)
+
+
+async def test_migrating_again_changes_nothing(database_url: str) -> None:
+    database = Database(database_url)
+    conversation = await store_conversation(SqlStorage(database))
+    await schema.migrate(database_url)
+    async with SqlStorage(database).read() as tx:
+        assert await tx.conversations.get(conversation.owner_id, conversation.id) == conversation
+    await database.close()
+
+
+async def test_several_that_migrate_at_once_all_find_it_done(empty_url: str) -> None:
+    await asyncio.gather(*(schema.migrate(empty_url) for _ in range(3)))
+    assert await schema.is_current(empty_url)
+
+
+async def test_a_migration_that_breaks_leaves_the_database_as_it_was(empty_url: str) -> None:
+    def upgrade_and_break(connection: Connection) -> None:
+        schema._upgrade(connection)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await asyncio.to_thread(schema._in_own_loop, empty_url, upgrade_and_break)
+    assert await schema.current(empty_url) is None
+    await schema.migrate(empty_url)
+
+
+async def test_going_back_leaves_no_table_behind(empty_url: str) -> None:
+    def go_back(connection: Connection) -> list[str]:
+        configuration = schema._configuration()
+        configuration.attributes["connection"] = connection
+        command.downgrade(configuration, "base")
+        return inspect(connection).get_table_names()
+
+    await schema.migrate(empty_url)
+    assert await asyncio.to_thread(schema._in_own_loop, empty_url, go_back) == ["alembic_version"]
+
+
+async def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="sqlite:///path"):
+        await schema.migrate("nonsense")
+
+
+async def test_sqlite_writes_ahead_and_checks_foreign_keys(sqlite_files: SqliteFiles) -> None:
+    with sqlite_files.fresh() as url:
+        database = Database(url)
+        for transaction in (database.reading, database.writing):
+            async with transaction() as statements:
+                assert (await statements.rows(text("PRAGMA journal_mode")))[0][0] == "wal"
+                assert (await statements.rows(text("PRAGMA foreign_keys")))[0][0] == 1
+                assert (await statements.rows(text("PRAGMA synchronous")))[0][0] == 1
+        await database.close()
