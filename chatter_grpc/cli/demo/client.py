@@ -1,5 +1,6 @@
 """A first client: makes an account, asks a question about a text, and shows the answer token by token."""
 
+import asyncio
 import secrets
 from pathlib import Path
 from typing import Final
@@ -107,16 +108,15 @@ class DemoClient:
         self._show(frames, answer)
         self._screen.check("the text's SHA-256 is the one that message_finished carries", holds=answer.is_proven)
         await self._compare_with_stored(answer)
-        command = repeat_from_file(
-            self._address, "ChatService/SendMessage", request, self._scratch / "send_message.json"
-        )
+        file = self._scratch / "send_message.json"
+        command = await asyncio.to_thread(repeat_from_file, self._address, "ChatService/SendMessage", request, file)
         self._screen.command(command, "the same request_id: the same run, from its beginning, and nothing new")
         return frames
 
     async def watch_again(self, frames: list[SendMessageResponse]) -> None:
         """Read the run on from the middle, as a client does whose connection was cut there."""
         self._screen.step("WatchRun: the same run, read on from a cursor, as after a cut connection")
-        taken = frames[: len(frames) // 2]
+        taken = frames[: max(1, len(frames) // 2)]
         request = WatchRunRequest(run_id=run_id_of(frames), cursor=taken[-1].cursor)
         fold = Fold()
         for frame in taken:

@@ -34,8 +34,10 @@ def demo(
 
     Exits with 0 only if every check held. Nothing stays behind, and no CHATTER_ variable has an effect.
     """
+    passage = (files("chatter_grpc.cli.demo") / "texts" / TEXT).read_text().strip()
     try:
-        asyncio.run(demonstrate(question, keep=keep))
+        with tempfile.TemporaryDirectory(prefix="chatter-demo-") as scratch:
+            asyncio.run(demonstrate(passage, question, Path(scratch), keep=keep))
     except asyncio.CancelledError:
         raise typer.Exit(INTERRUPTED) from None
     except CheckFailed as fault:
@@ -47,41 +49,45 @@ def demo(
 app.command()(demo)
 
 
-async def demonstrate(question: str, *, keep: bool) -> None:
-    """Run the whole demonstration; raises ``CheckFailed`` and ``ServerFailed``."""
+async def demonstrate(passage: str, question: str, scratch: Path, *, keep: bool) -> None:
+    """Run the whole demonstration in an empty directory; raises ``CheckFailed`` and ``ServerFailed``."""
     me = asyncio.current_task()
     assert me is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # However it ends, the server is stopped and the directory removed.
         asyncio.get_running_loop().add_signal_handler(number, me.cancel)
     screen = Screen()
-    with tempfile.TemporaryDirectory(prefix="chatter-demo-") as scratch:
-        screen.say("Starting a server on embedded defaults in a temporary directory ...")
-        async with run_server(Path(scratch)) as server:
-            screen.say(f"It serves on {server.address}.")
-            await converse(server, question, screen, Path(scratch))
-            if keep:
-                await keep_running(server, screen)
+    screen.say("Starting a server on embedded defaults in a temporary directory ...")
+    async with run_server(scratch) as server:
+        screen.say(f"It serves on {server.address}.")
+        await converse(server, screen, scratch, passage, question)
+        if keep:
+            await keep_running(server, screen)
     if not keep:
         say_how_to_go_on(screen)
 
 
-async def converse(server: DemoServer, question: str, screen: Screen, scratch: Path) -> None:
+async def converse(server: DemoServer, screen: Screen, scratch: Path, passage: str, question: str) -> None:
     """Let the client take its steps; raises ``CheckFailed``, and ``ServerFailed`` where a call fails."""
-    passage = (files("chatter_grpc.cli.demo") / "texts" / TEXT).read_text().strip()
     try:
         async with grpc.aio.insecure_channel(server.address) as channel:
             await DemoClient(channel, server.address, screen, scratch).talk(passage, question)
     except grpc.aio.AioRpcError as error:
-        raise server.failure(f"A call failed with {error.code().name}: {error.details()}") from error
+        raise await server.failure(f"A call failed with {error.code().name}: {error.details()}") from error
 
 
 async def keep_running(server: DemoServer, screen: Screen) -> None:
-    """Wait for Ctrl-C; raises ``ServerFailed`` where the server ends by itself."""
+    """Return at Ctrl-C; raises ``ServerFailed`` where the server ends by itself."""
     screen.say(f"\nThe server stays at {server.address}; Ctrl-C stops it and removes its data.")
     sys.stdout.flush()
-    code = await server.wait()
-    raise server.failure(f"The server ended with {code}")
+    try:
+        code = await server.wait()
+    except asyncio.CancelledError:
+        me = asyncio.current_task()
+        assert me is not None
+        me.uncancel()
+        return
+    raise await server.failure(f"The server ended with {code}")
 
 
 def say_how_to_go_on(screen: Screen) -> None:

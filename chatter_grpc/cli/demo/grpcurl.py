@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 SERVICES = "chatter.v1"
 # What grpcurl prints is JSON on several lines; sed is on every machine.
-TAKE_TOKEN = """sed -n 's/.*"accessToken": "\\(.*\\)".*/\\1/p'"""
+TAKE_TOKEN = r"""sed -n 's/.*"access_token": *"\([^"]*\)".*/\1/p'"""
 
 
 def repeat(address: str, method: str, request: Message, *, token: bool = True) -> str:
@@ -32,4 +32,4 @@ def _call(token: bool) -> str:
 
 
 def _json(request: Message) -> str:
-    return MessageToJson(request, indent=None, ensure_ascii=False)
+    return MessageToJson(request, preserving_proto_field_name=True, indent=None, ensure_ascii=False)

@@ -40,8 +40,8 @@ class DemoServer:
                         return
                 code = await self._process.wait()
         except TimeoutError:
-            raise self.failure(f"The server does not serve after {START_SECONDS:g} seconds") from None
-        raise self.failure(f"The server ended with {code} instead of serving")
+            raise await self.failure(f"The server does not serve after {START_SECONDS:g} seconds") from None
+        raise await self.failure(f"The server ended with {code} instead of serving")
 
     async def wait(self) -> int:
         """Wait for the process to end by itself; return its exit code."""
@@ -54,9 +54,9 @@ class DemoServer:
         try:
             code = await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         except TimeoutError:
-            raise self.failure(f"The server does not stop within {STOP_SECONDS:g} seconds") from None
+            raise await self.failure(f"The server does not stop within {STOP_SECONDS:g} seconds") from None
         if code:
-            raise self.failure(f"The server ended with {code}")
+            raise await self.failure(f"The server ended with {code}")
 
     async def kill(self) -> None:
         """End it for certain, if it has not ended yet."""
@@ -64,9 +64,10 @@ class DemoServer:
             self._process.kill()
             await self._process.wait()
 
-    def failure(self, what: str) -> ServerFailed:
+    async def failure(self, what: str) -> ServerFailed:
         """Return an error that shows the end of the log."""
-        lines = self._log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        log = await asyncio.to_thread(self._log.read_text, errors="replace")
+        lines = log.splitlines()[-LOG_LINES:]
         return ServerFailed("\n".join([f"{what}; the end of its log:", *(f"  {line}" for line in lines)]))
 
 
