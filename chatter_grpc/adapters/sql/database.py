@@ -83,7 +83,9 @@ class Database:
             with away_as_unavailable():
                 transaction = await connection.begin()
             # Leaving without a commit, by whatever way, rolls back.
-            yield Statements(connection, self.options.statement_seconds)
+            statements = Statements(connection, self.options.statement_seconds)
+            yield statements
+            statements.check()
             with away_as_unavailable():
                 async with asyncio.timeout(self.options.statement_seconds + GRACE_SECONDS):
                     await transaction.commit()

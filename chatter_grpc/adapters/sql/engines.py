@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiosqlite
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -46,16 +46,10 @@ def make_sqlite_engine(
                 check_keys=not for_migrations,
             ),
             deadline,
+            "BEGIN" if read_only else "BEGIN IMMEDIATE",
         )
 
-    engine = _make_engine(url, options, for_migrations, pool_size=pool_size, async_creator=connect)
-    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
+    return _make_engine(url, options, for_migrations, pool_size=pool_size, async_creator=connect)
 
 
 def make_postgres_engine(url: URL, options: DatabaseOptions, *, for_migrations: bool = False) -> AsyncEngine:

@@ -31,11 +31,15 @@ class Deadline:
 
 
 class OneTripConnection(aiosqlite.Connection):
-    """Executes a statement and fetches all its rows in one visit to the connection's thread."""
+    """Executes a statement and fetches all its rows in one visit to the connection's thread.
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection], deadline: Deadline) -> None:
+    The first statement after a commit or rollback begins a transaction with the statement ``begin``.
+    """
+
+    def __init__(self, connector: Callable[[], sqlite3.Connection], deadline: Deadline, begin: str) -> None:
         super().__init__(connector, iter_chunk_size=64)
         self._deadline = deadline
+        self._begin = begin
         self._stopped: asyncio.Future[Any] | None = None
         # A process that ends without closing must not wait for this thread.
         self._thread.daemon = True
@@ -62,9 +66,22 @@ class OneTripConnection(aiosqlite.Connection):
         """Run a function of the underlying connection in its thread, under the deadline for statements."""
         return await self._execute(partial(self._run, function, *arguments))  # type: ignore[no-untyped-call]
 
+    async def commit(self) -> None:
+        """Commit, if there is anything to commit."""
+        if self._conn.in_transaction:
+            await super().commit()
+
+    async def rollback(self) -> None:
+        """Roll back, if there is anything to roll back."""
+        if self._conn.in_transaction:
+            await super().rollback()
+
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        connection = self._conn
+        if not connection.in_transaction:
+            connection.execute(self._begin)
         self._deadline.begin()
-        return function(self._conn, *arguments)
+        return function(connection, *arguments)
 
 
 class _Cursor:

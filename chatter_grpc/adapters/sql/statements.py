@@ -27,19 +27,34 @@ class Either:
 
 
 class Statements:
-    """What stores write their statements to. Every method raises ``StorageUnavailable``."""
+    """What stores write their statements to. Every method raises ``StorageUnavailable``.
+
+    After a statement that failed, the databases have undone what came before it, or will not go on. So the same error
+    is raised by whatever follows.
+    """
 
     def __init__(self, connection: AsyncConnection, seconds: float) -> None:
         self._connection = connection
         self._seconds = seconds
+        self._failure: Exception | None = None
         self.dialect = connection.dialect.name
 
     async def run(self, statement: Executable | Either, values: Values | None = None) -> CursorResult[Any]:
         """Execute a statement, once for each set of values where there are several."""
         chosen = statement.on[self.dialect] if isinstance(statement, Either) else statement
-        with away_as_unavailable():
-            async with asyncio.timeout(self._seconds + GRACE_SECONDS):
-                return await self._connection.execute(chosen, values)
+        self.check()
+        try:
+            with away_as_unavailable():
+                async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+                    return await self._connection.execute(chosen, values)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def check(self) -> None:
+        """Raise the error of the statement that failed, if one did."""
+        if self._failure is not None:
+            raise self._failure
 
     async def rows(self, statement: Executable | Either, values: Values | None = None) -> Sequence[Row[Any]]:
         """Return all rows."""

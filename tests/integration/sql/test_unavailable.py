@@ -143,6 +143,24 @@ async def test_a_statement_that_takes_too_long_is_ended_and_the_next_one_served(
     await read(quick)
 
 
+async def test_a_block_that_goes_on_after_a_statement_failed_is_not_committed(quick: Database) -> None:
+    storage = SqlStorage(quick)
+    user = a_user()
+
+    async def work() -> None:
+        async with storage.write() as tx:
+            await tx.users.add(user)
+            with suppress(IntegrityError):
+                await tx.conversations.add(a_conversation("user_none"))
+            with suppress(IntegrityError):
+                await tx.users.add(a_user())
+
+    with pytest.raises(IntegrityError):
+        await work()
+    async with storage.read() as tx:
+        assert await tx.users.get(user.id) is None
+
+
 async def test_a_row_that_another_process_holds_is_waited_for_no_longer_than_a_statement(
     postgres: Database,
 ) -> None:
