@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import cast
 
-from chatter_grpc.core.errors import ChatterError, ProviderStreamBroken
+from chatter_grpc.core.errors import ProviderStreamBroken
 from chatter_grpc.core.models import (
     Finished,
     FinishReason,
@@ -24,7 +24,7 @@ async def write_answer(step: StepWriter, model: OfferedModel, request: ModelRequ
     """Stream one answer of ``model`` into ``step`` and return it finished.
 
     A cancellation closes the provider's connection, finishes the message as far as it came, and goes on upwards. A
-    failure discards what was written and raises the provider's typed error.
+    failure, the provider's or ours, discards what was written and is raised on.
     """
     answer = _Answer(step.start_message(model.info.name, model.info.provider), model, request)
     # The port promises an async generator; leaving the block closes it, and with it the provider's connection.
@@ -41,7 +41,7 @@ async def write_answer(step: StepWriter, model: OfferedModel, request: ModelRequ
         if answer.message.started:
             answer.message.finish(FinishReason.CANCELLED, answer.usage())
         raise
-    except ChatterError:
+    except Exception:
         answer.message.discard(answer.usage())
         raise
 

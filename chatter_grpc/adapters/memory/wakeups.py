@@ -7,9 +7,10 @@ from chatter_grpc.core.runs.wakeups import TICK_SECONDS
 
 
 class MemoryWakeUps:
-    """Keeps the subscribers of each run of this process."""
+    """Keeps the subscribers of each run of this process, and wakes them all every ``tick`` seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, tick: float = TICK_SECONDS) -> None:
+        self._tick = tick
         self._subscribers: dict[str, dict[object, Callable[[], None]]] = {}
 
     def notify(self, run_ids: Collection[str]) -> None:
@@ -34,5 +35,5 @@ class MemoryWakeUps:
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
-            await asyncio.sleep(TICK_SECONDS)
+            await asyncio.sleep(self._tick)
             self.notify(tuple(self._subscribers))

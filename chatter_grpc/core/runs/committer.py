@@ -3,16 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.runs.tail import Tail
-
-RETRY_PAUSE: Final = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -22,14 +19,15 @@ class CommitSettings:
     """How far delivery may run ahead of durability.
 
     ``interval`` is the time between commits, ``max_age`` and ``max_size`` bound what one run has uncommitted before its
-    provider is not read further, ``give_up_after`` is how long the database may be away before runs are lost. Times
-    are in seconds.
+    provider is not read further, ``give_up_after`` is how long the database may be away before runs are lost,
+    ``retry_pause`` how long to wait before it is tried again. Times are in seconds.
     """
 
     interval: float = 0.05
     max_age: float = 1.0
     max_size: int = 256 * 1024
     give_up_after: float = 20.0
+    retry_pause: float = 0.2
 
 
 class GroupCommitter:
@@ -48,7 +46,7 @@ class GroupCommitter:
         self._in_flight: frozenset[str] = frozenset()
 
     def note(self, tail: Tail) -> None:
-        """Have a tail's events committed with the next group."""
+        """Have a tail's events committed with the next group; called when the first of them has been added."""
         tail.dirty = True
         tail.oldest_uncommitted = time.monotonic()
         self._dirty[tail.run_id] = tail
@@ -68,12 +66,15 @@ class GroupCommitter:
             await self._committed.wait()
 
     async def withdraw(self, tail: Tail) -> Batch | None:
-        """Take a run out of the group and return what is left to commit, for a transaction of its own."""
+        """Take a run out of the group and return what is left to commit, for a transaction of its own.
+
+        Returns ``None`` where nothing is left, or the run is lost.
+        """
+        # First of all, so that no group takes the run's last event while a group before it is in flight.
         self._dirty.pop(tail.run_id, None)
         tail.dirty = False
         while tail.run_id in self._in_flight:
             await self._committed.wait()
-        self._dirty.pop(tail.run_id, None)
         return tail.take()
 
     async def run(self) -> None:
@@ -95,33 +96,45 @@ class GroupCommitter:
         if not group:
             return
         self._in_flight = frozenset(tail.run_id for tail, _, _ in group)
+        # Until it is known that they are committed they are not; a log with a gap must never be written on.
+        losers: Collection[str] = self._in_flight
         try:
             losers = await self._write([batch for _, batch, _ in group])
+        finally:
             for tail, batch, size in group:
-                if losers is None or tail.run_id in losers:
+                if tail.run_id in losers:
                     tail.mark_lost()
                 else:
                     if not tail.dirty:
                         tail.oldest_uncommitted = None
                     tail.mark_committed(batch, size)
-        finally:
             self._in_flight = frozenset()
             committed, self._committed = self._committed, asyncio.Event()
             committed.set()
         self._notify([tail.run_id for tail, _, _ in group])
 
-    async def _write(self, batches: list[Batch]) -> Collection[str] | None:
-        """Commit batches, trying again while the database is away; ``None`` where it stays away for too long."""
-        give_up_at = time.monotonic() + self.settings.give_up_after
+    async def _write(self, batches: Sequence[Batch]) -> Collection[str]:
+        """Commit batches, trying again while the database is away, and return the ids of the runs that are lost."""
+        try:
+            async with asyncio.timeout(self.settings.give_up_after):
+                return await self._write_patiently(batches)
+        except TimeoutError:
+            _log.error("run_log_lost", extra={"runs": len(batches)})
+            return [batch.run_id for batch in batches]
+
+    async def _write_patiently(self, batches: Sequence[Batch]) -> Collection[str]:
         while True:
             try:
                 return await self._log.commit(batches)
             except StorageUnavailable:
-                if time.monotonic() > give_up_at:
-                    _log.error("run_log_lost", extra={"runs": len(batches)})
-                    return None
-                await asyncio.sleep(RETRY_PAUSE)
+                await asyncio.sleep(self.settings.retry_pause)
             except Exception:  # noqa: BLE001
-                # A fault of ours in one group must not end the commits of all later ones.
                 _log.exception("run_log_fault", extra={"runs": len(batches)})
-                return None
+                if len(batches) == 1:
+                    return [batches[0].run_id]
+                break
+        # A fault of ours in one run's batch must cost no other run its log.
+        lost: list[str] = []
+        for batch in batches:
+            lost.extend(await self._write_patiently([batch]))
+        return lost

@@ -1,6 +1,7 @@
 """Ends a run: its last event, its messages, its usage and its state, in one fenced transaction."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ from chatter_grpc.core.runs.writer import FinishedMessage
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
 
-TRIES: Final = 100
+GIVE_UP_SECONDS: Final = 20.0
 RETRY_PAUSE: Final = 0.2
 
 
@@ -47,11 +48,13 @@ async def end_run(
     messages: Sequence[FinishedMessage],
     usage: Usage,
     now: datetime,
+    *,
+    give_up_after: float = GIVE_UP_SECONDS,
 ) -> bool:
     """Write the end of a run; ``last`` are its last events, the terminal one included.
 
     Returns whether the attempt still held the run; where it did not, nothing is written. While the database is away it
-    is tried again for some 20 seconds, then ``StorageUnavailable`` is raised.
+    is tried again for ``give_up_after`` seconds, then ``StorageUnavailable`` is raised.
     """
     failure = outcome.failure
     end = RunEnd(
@@ -62,23 +65,31 @@ async def end_run(
         failure_message=failure.message if failure else "",
     )
     stored = tuple(_stored(run, message, now) for message in messages)
-    for attempt in range(TRIES):
+    give_up_at = time.monotonic() + give_up_after
+    unsure = False
+    while True:
         try:
-            async with storage.write() as tx:
-                # The conversation's row first: whoever locks both rows does so in this order.
-                await tx.messages.append(run.conversation_id, stored, usage)
-                if not await tx.runs.finish(end, last):
-                    raise _FenceLost
-        except _FenceLost:
+            if await _write(storage, run, end, last, stored):
+                return True
             # After a commit whose answer was lost, the run has ended as we meant it to.
-            return attempt > 0 and await _ended_as(storage, run, last)
+            return unsure and await _ended_as(storage, run, last)
         except StorageUnavailable:
-            if attempt == TRIES - 1:
+            if time.monotonic() >= give_up_at:
                 raise
+            unsure = True
             await asyncio.sleep(RETRY_PAUSE)
-        else:
-            return True
-    raise AssertionError("unreachable")
+
+
+async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: tuple[Message, ...]) -> bool:
+    try:
+        async with storage.write() as tx:
+            # The conversation's row first: whoever locks both rows does so in this order.
+            await tx.messages.append(run.conversation_id, stored, end.usage)
+            if not await tx.runs.finish(end, last):
+                raise _FenceLost
+    except _FenceLost:
+        return False
+    return True
 
 
 async def _ended_as(storage: Storage, run: Run, last: Batch) -> bool:

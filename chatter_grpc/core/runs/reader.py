@@ -11,7 +11,7 @@ from typing import Final, Self
 from chatter_grpc.core.errors import ChatterError
 from chatter_grpc.core.runs.events import TERMINAL, Entry
 from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.core.runs.tail import Tail
+from chatter_grpc.core.runs.tail import Tail, fitting
 from chatter_grpc.core.runs.wakeups import WakeUps
 from chatter_grpc.core.storage import Storage
 
@@ -38,12 +38,22 @@ class Chunk:
 
 
 class Readers:
-    """All readers of this process; ``tail`` gives the live tail of a run that is at work here."""
+    """All readers of this process; ``tail`` gives the live tail of a run that is at work here.
 
-    def __init__(self, storage: Storage, wakeups: WakeUps, tail: Callable[[str], Tail | None]) -> None:
+    ``heartbeat`` is in seconds: after so much silence a reader says that it is alive.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        wakeups: WakeUps,
+        tail: Callable[[str], Tail | None],
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
         self.storage = storage
         self.wakeups = wakeups
         self.tail = tail
+        self.heartbeat = heartbeat
         self.stopping = False
         self.open: set[RunReader] = set()
 
@@ -58,11 +68,13 @@ class RunReader:
     """Reads one run from a position to its end, within ``async with``.
 
     Nothing is queued for it: ``next`` looks at the log as it is. Between calls it holds no database session.
+    ``complete`` says that the run has ended already: a position behind its last event is then the end of the stream.
     """
 
-    def __init__(self, readers: Readers, run_id: str, position: LogPosition) -> None:
+    def __init__(self, readers: Readers, run_id: str, position: LogPosition, *, complete: bool = False) -> None:
         self.run_id = run_id
         self.position = position
+        self._complete = complete
         self._readers = readers
         self._tail: Tail | None = None
         self._caught_up = False
@@ -111,6 +123,8 @@ class RunReader:
                 last = entries[-1]
                 self.position = LogPosition(last.attempt, last.seq)
                 self._ended = isinstance(last.body, TERMINAL)
+            elif self._complete:
+                self._ended = True
             control = self._control(at_end=at_end, silent=not entries)
             if entries or control is not None:
                 self._spoke_at = time.monotonic()
@@ -125,23 +139,29 @@ class RunReader:
         if self._readers.stopping and not self._ended:
             self._ended = True
             return Control.HAND_OFF
-        if silent and time.monotonic() - self._spoke_at >= HEARTBEAT_SECONDS:
+        if silent and time.monotonic() - self._spoke_at >= self._readers.heartbeat:
             return Control.HEARTBEAT
         return None
 
     async def _read(self) -> tuple[tuple[Entry, ...], bool]:
         """Return what comes after the position, and whether that is known to be all that there is."""
-        tail = self._tail
-        if tail is None or tail.lost:
-            tail = self._readers.tail(self.run_id)
-            self._follow(tail)
+        tail = self._live_tail()
         if tail is not None:
             entries = tail.read(self.position, FRAME_SIZE)
             if entries is not None:
                 return entries, not entries or entries[-1].seq >= tail.visible_seq
         async with self._readers.storage.read() as tx:
-            found = tuple(await tx.runs.read_log(self.run_id, self.position, FRAME_SIZE))
-        return found, not found
+            found = await tx.runs.read_log(self.run_id, self.position, FRAME_SIZE)
+        # A single batch may be larger than a frame.
+        return fitting(found, FRAME_SIZE), not found
+
+    def _live_tail(self) -> Tail | None:
+        # The tail of a run that has just ended may not know it yet; its log does.
+        if self._complete:
+            return None
+        if self._tail is None or self._tail.lost:
+            self._follow(self._readers.tail(self.run_id))
+        return self._tail
 
     def _follow(self, tail: Tail | None) -> None:
         if self._tail is not None:

@@ -24,36 +24,53 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaper:
-    """Takes over runs whose lease has expired and ends them: cancelled where that was asked for, else failed."""
+    """Takes over runs whose lease has expired and ends them: cancelled where that was asked for, else failed.
+
+    It looks every ``interval`` seconds and takes ``limit`` runs at a time.
+    """
 
     process_id: str
     lease: float
     storage: Storage
     wakeups: WakeUps
     clock: Clock
+    interval: float = REAP_SECONDS
+    limit: int = REAP_LIMIT
 
     async def run(self) -> None:
-        """Reap every ``REAP_SECONDS`` until cancelled."""
+        """Reap until cancelled."""
         while True:
             try:
                 await self.reap()
             except StorageUnavailable:
                 _log.warning("reaper_failed")
-            await asyncio.sleep(REAP_SECONDS)
+            await asyncio.sleep(self.interval)
 
     async def reap(self) -> int:
-        """End all runs that are lost now and return their number."""
+        """End all runs that are lost now and return how many were ended.
+
+        A run that cannot be ended is left, and found again when the lease that it has been given is over.
+        """
         count = 0
         while True:
             async with self.storage.write() as tx:
-                lost = await tx.runs.take_lost(self.process_id, self.lease, REAP_LIMIT)
+                lost = await tx.runs.take_lost(self.process_id, self.lease, self.limit)
             for run in lost:
-                await self._end(run)
-            count += len(lost)
-            if len(lost) < REAP_LIMIT:
+                count += await self._try_to_end(run)
+            if len(lost) < self.limit:
                 return count
 
-    async def _end(self, run: Run) -> None:
+    async def _try_to_end(self, run: Run) -> bool:
+        try:
+            return await self._end(run)
+        except StorageUnavailable:
+            raise
+        except Exception:  # noqa: BLE001
+            # A run whose log or messages cannot be dealt with must not keep the others from their end.
+            _log.exception("run_reap_fault", extra={"run_id": run.id})
+            return False
+
+    async def _end(self, run: Run) -> bool:
         fold = await self._fold(run)
         messages = [_finished(message) for message in fold.messages.values() if message.finished is not None]
         stored = tuple(StoredMessage(message.id, message.text_sha256) for message in messages)
@@ -66,9 +83,11 @@ class Reaper:
         last = outcome.last_event(stored, fold.usage)
         entry = Entry(run.last_seq + 1, run.attempt, "", round(now.timestamp() * 1_000_000), last)
         batch = Batch(run.id, run.attempt, (entry,))
-        if await end_run(self.storage, run, outcome, batch, messages, fold.usage, now):
-            _log.warning("run_reaped", extra={"run_id": run.id, "attempt": run.attempt})
-            self.wakeups.notify((run.id,))
+        if not await end_run(self.storage, run, outcome, batch, messages, fold.usage, now):
+            return False
+        _log.warning("run_reaped", extra={"run_id": run.id, "attempt": run.attempt})
+        self.wakeups.notify((run.id,))
+        return True
 
     async def _fold(self, run: Run) -> Fold:
         fold = Fold()

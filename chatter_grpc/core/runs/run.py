@@ -137,8 +137,8 @@ class RunStore(Protocol):
         """
         ...
 
-    async def renew_leases(self, process_id: str, lease_seconds: float) -> None:
-        """Extend the leases of a process's active runs, by the database's clock."""
+    async def renew_leases(self, process_id: str, run_ids: Collection[str], lease_seconds: float) -> None:
+        """Extend the leases of those of these runs that a process holds, by the database's clock."""
         ...
 
     async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:

@@ -42,15 +42,15 @@ class Runs:
 
     async def watch(self, caller: Caller, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
         """Return a reader of one of the caller's runs; raises ``RunNotFound``."""
-        await self.get(caller, run_id)
-        return self.reader(run_id, position)
+        run = await self.get(caller, run_id)
+        return RunReader(self._readers, run_id, position, complete=run.state is not RunState.RUNNING)
 
     def reader(self, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
         """Return a reader of a run that the caller is known to own."""
         return RunReader(self._readers, run_id, position)
 
     async def cancel(self, caller: Caller, run_id: str) -> Run:
-        """Cancel one of the caller's runs and return it as it ended.
+        """Cancel one of the caller's runs and return it as it ended, or as it is when ``CANCEL_SECONDS`` are over.
 
         The intent is durable before anyone acts on it, and is carried out even if the one who asks goes away. Raises
         ``RunNotFound``, and ``RunAlreadyFinished`` where the run ended otherwise before.

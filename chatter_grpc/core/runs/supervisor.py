@@ -3,18 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Collection, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.errors import (
-    ChatterError,
-    Internal,
-    RunInterrupted,
-    RunTimeout,
-    ServerStopping,
-    StorageUnavailable,
-)
+from chatter_grpc.core.errors import RunInterrupted, ServerStopping, StorageUnavailable
+from chatter_grpc.core.runs.attempt import Attempt
 from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.core.runs.ending import Outcome, end_run
 from chatter_grpc.core.runs.events import Batch
@@ -25,7 +20,8 @@ from chatter_grpc.core.runs.wakeups import WakeUps
 from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.storage import Storage
 
-CANCEL_POLL_SECONDS: Final = 1.0
+# How long a task may take to end once it is cancelled.
+ABANDON_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -33,21 +29,16 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """Times of runs, in seconds: how long one may take, how long its lease holds, and how often that is renewed."""
+    """Times of runs, in seconds.
+
+    ``time_limit`` is how long one may take, ``lease`` how long its lease holds, ``renew`` how often that is renewed,
+    ``cancel_poll`` how often to look for cancel intents that other processes wrote.
+    """
 
     time_limit: float = 300.0
     lease: float = 30.0
     renew: float = 10.0
-
-
-@dataclass(slots=True, eq=False)
-class _Active:
-    work: Work
-    tail: Tail
-    writer: RunWriter
-    task: asyncio.Task[None] | None = None
-    outcome_if_cancelled: Outcome | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    cancel_poll: float = 1.0
 
 
 class Supervisor:
@@ -73,9 +64,10 @@ class Supervisor:
         self._committer = committer
         self._wakeups = wakeups
         self._clock = clock
-        self._active: dict[str, _Active] = {}
+        self._active: dict[str, Attempt] = {}
         self._owned: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._grace_over = False
 
     @property
     def active_count(self) -> int:
@@ -89,15 +81,19 @@ class Supervisor:
 
     def tail(self, run_id: str) -> Tail | None:
         """Return the live tail of a run that is at work here."""
-        active = self._active.get(run_id)
-        return active.tail if active is not None else None
+        attempt = self._active.get(run_id)
+        return attempt.tail if attempt is not None else None
 
     def start(self, work: Work, first: Batch) -> None:
         """Begin an attempt whose row, lease and first events are committed."""
         tail = Tail(work.run.id, work.run.attempt, first.entries, first.last_seq)
-        active = _Active(work, tail, RunWriter(tail, self._committer))
-        self._active[work.run.id] = active
-        active.task = self.own(self._attempt(active), f"run {work.run.id}")
+        attempt = Attempt(work, tail, RunWriter(tail, self._committer))
+        # Whoever lost a run stops at once: what it would write is not wanted, what it would read is paid for.
+        tail.on_lost = partial(attempt.interrupt, _interrupted(attempt))
+        self._active[work.run.id] = attempt
+        if self._grace_over:
+            attempt.interrupt(_interrupted(attempt))
+        _ = self.own(self._see_through(attempt), f"run {work.run.id}")
 
     def own(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
         """Do a piece of work to its end, whoever waits for it or goes away; ``stop`` waits for it."""
@@ -109,15 +105,17 @@ class Supervisor:
     def cancel_here(self, run_ids: Collection[str]) -> None:
         """Cancel those of the runs that are at work here; their intent is in the database already."""
         for run_id in run_ids:
-            self._interrupt(self._active.get(run_id), Outcome(state=RunState.CANCELLED))
+            attempt = self._active.get(run_id)
+            if attempt is not None:
+                attempt.interrupt(Outcome(state=RunState.CANCELLED))
 
     async def wait_ended(self, run_id: str, seconds: float) -> None:
         """Wait until a run that is at work here has ended in the database, at most so long."""
-        active = self._active.get(run_id)
-        if active is not None:
+        attempt = self._active.get(run_id)
+        if attempt is not None:
             try:
                 async with asyncio.timeout(seconds):
-                    await active.ended.wait()
+                    await attempt.ended.wait()
             except TimeoutError:
                 _log.warning("run_slow_to_end", extra={"run_id": run_id})
 
@@ -126,14 +124,13 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self.settings.renew
         while True:
-            await asyncio.sleep(CANCEL_POLL_SECONDS)
+            await asyncio.sleep(self.settings.cancel_poll)
             if not self._active:
                 continue
             try:
                 if loop.time() >= renew_at:
                     renew_at = loop.time() + self.settings.renew
-                    async with self._storage.write() as tx:
-                        await tx.runs.renew_leases(self.process_id, self.settings.lease)
+                    await self._renew()
                 async with self._storage.read() as tx:
                     wanted = await tx.runs.cancel_requested(self.process_id)
             except StorageUnavailable:
@@ -144,72 +141,66 @@ class Supervisor:
     async def stop(self, grace: float) -> None:
         """Take nothing new, let runs end by themselves for ``grace`` seconds, and end the rest as interrupted."""
         self._stopping = True
-        if self._owned:
-            await asyncio.wait(self._owned, timeout=grace)
-        for active in tuple(self._active.values()):
-            error = RunInterrupted(run_id=active.work.run.id)
-            self._interrupt(active, Outcome(state=RunState.FAILED, failure=error))
-        if self._owned:
-            await asyncio.wait(self._owned, timeout=self.settings.lease)
+        await self._wait_idle(grace)
+        self._grace_over = True
+        for attempt in tuple(self._active.values()):
+            attempt.interrupt(_interrupted(attempt))
+        await self._wait_idle(self.settings.lease)
+        left = tuple(self._owned)
+        if left:
+            _log.error("stopped_with_work_left", extra={"tasks": sorted(task.get_name() for task in left)})
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=ABANDON_SECONDS)
 
-    def _interrupt(self, active: _Active | None, outcome: Outcome) -> None:
-        if active is not None and active.outcome_if_cancelled is None and active.task is not None:
-            active.outcome_if_cancelled = outcome
-            active.task.cancel()
+    async def _wait_idle(self, seconds: float) -> None:
+        """Wait until no work is left, that which comes up meanwhile included, at most so long."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + seconds
+        while self._owned and (left := give_up_at - loop.time()) > 0:
+            await asyncio.wait(tuple(self._owned), timeout=left)
 
-    async def _attempt(self, active: _Active) -> None:
-        """Do the work of one attempt and end its run; the task's own cancellation is how it is interrupted."""
-        outcome = await self._execute(active)
-        # From here on an interruption comes too late: the end is being written.
-        active.outcome_if_cancelled = active.outcome_if_cancelled or outcome
+    async def _renew(self) -> None:
+        # None but those at work: a run that was lost here must reach the reaper.
+        run_ids = [run_id for run_id, attempt in self._active.items() if not attempt.tail.lost]
+        async with self._storage.write() as tx:
+            await tx.runs.renew_leases(self.process_id, run_ids, self.settings.lease)
+
+    async def _see_through(self, attempt: Attempt) -> None:
+        """Do the work of one attempt and end its run."""
         try:
-            await self._end(active, outcome)
-        finally:
-            self._active.pop(active.work.run.id, None)
-            active.ended.set()
-
-    async def _execute(self, active: _Active) -> Outcome:
-        limit = self.settings.time_limit
-        try:
-            async with asyncio.timeout(limit):
-                await self._executor.execute(active.work, active.writer)
-        except asyncio.CancelledError:
-            if active.outcome_if_cancelled is None:
-                raise
-            return active.outcome_if_cancelled
-        except TimeoutError:
-            return Outcome(state=RunState.FAILED, failure=RunTimeout(limit_seconds=limit))
-        except ChatterError as error:
-            return Outcome(state=RunState.FAILED, failure=error)
+            outcome = await attempt.execute(self._executor, self.settings.time_limit)
+            await self._end(attempt, outcome)
         except Exception:  # noqa: BLE001
-            _log.exception("run_fault", extra={"run_id": active.work.run.id})
-            return Outcome(state=RunState.FAILED, failure=Internal())
-        return Outcome(state=RunState.COMPLETED)
+            _log.exception("run_end_fault", extra={"run_id": attempt.work.run.id})
+        finally:
+            if not attempt.tail.ended:
+                # The reaper ends what could not be ended here, and readers hear of it from the database.
+                attempt.tail.mark_lost()
+                _log.warning("run_lost", extra={"run_id": attempt.work.run.id, "attempt": attempt.tail.attempt})
+            self._active.pop(attempt.work.run.id, None)
+            attempt.ended.set()
 
-    async def _end(self, active: _Active, outcome: Outcome) -> None:
-        run, tail, writer = active.work.run, active.tail, active.writer
-        ended = False
-        if not tail.lost:
-            tail.append("", outcome.last_event(writer.stored(), writer.usage))
-            ended = await self._write_end(active, outcome)
-        if ended:
-            _log.info("run_ended", extra={"run_id": run.id, "state": outcome.state.value, "events": tail.last_seq})
-        else:
-            tail.mark_lost()
-            _log.warning("run_lost", extra={"run_id": run.id, "attempt": run.attempt})
-
-    async def _write_end(self, active: _Active, outcome: Outcome) -> bool:
-        run, tail, writer = active.work.run, active.tail, active.writer
+    async def _end(self, attempt: Attempt, outcome: Outcome) -> None:
+        run, tail, writer = attempt.work.run, attempt.tail, attempt.writer
+        tail.append("", outcome.last_event(writer.stored(), writer.usage))
         last = await self._committer.withdraw(tail)
+        if last is None:
+            return
         size = tail.size
-        if last is None or tail.lost:
-            return False
+        give_up_after = self._committer.settings.give_up_after
         try:
             now = self._clock()
-            if not await end_run(self._storage, run, outcome, last, writer.messages, writer.usage, now):
-                return False
+            ended = await end_run(
+                self._storage, run, outcome, last, writer.messages, writer.usage, now, give_up_after=give_up_after
+            )
         except StorageUnavailable:
-            return False
-        tail.mark_committed(last, size)
-        self._wakeups.notify((run.id,))
-        return True
+            return
+        if ended:
+            tail.mark_committed(last, size)
+            self._wakeups.notify((run.id,))
+            _log.info("run_ended", extra={"run_id": run.id, "state": outcome.state.value, "events": tail.last_seq})
+
+
+def _interrupted(attempt: Attempt) -> Outcome:
+    return Outcome(state=RunState.FAILED, failure=RunInterrupted(run_id=attempt.work.run.id))

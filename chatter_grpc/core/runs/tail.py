@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from chatter_grpc.core.runs.events import BARRIERS, TERMINAL, Batch, Body, DeltaKind, Deltas, Entry
@@ -18,17 +18,21 @@ class Tail:
     """Numbers a run's events, holds them until they are committed, and shows them to the readers of this process.
 
     One attempt writes, one committer takes batches, any number of readers look. Sizes are in characters of text plus
-    ``EVENT_SIZE`` for each event. Nothing at or behind an uncommitted barrier is shown.
+    ``EVENT_SIZE`` for each event. Nothing at or behind an uncommitted barrier is shown, and nothing is added behind the
+    run's last event. Of what is committed, so much as has the size ``kept`` stays. ``on_lost`` is called once, when the
+    attempt turns out to have lost the run.
     """
 
     __slots__ = (
         "_barriers",
         "_entries",
         "_growing",
+        "_kept",
         "_kept_size",
         "_taken_seq",
         "_watchers",
         "attempt",
+        "closed",
         "committed_seq",
         "committed_size",
         "dirty",
@@ -36,26 +40,32 @@ class Tail:
         "last_seq",
         "lost",
         "oldest_uncommitted",
+        "on_lost",
         "run_id",
         "size",
     )
 
-    def __init__(self, run_id: str, attempt: int, committed: Sequence[Entry], committed_seq: int) -> None:
+    def __init__(
+        self, run_id: str, attempt: int, committed: Sequence[Entry], committed_seq: int, kept: int = KEPT_SIZE
+    ) -> None:
         self.run_id = run_id
         self.attempt = attempt
         self.last_seq = committed_seq
         self.committed_seq = committed_seq
         self.size = 0
         self.committed_size = 0
+        self.closed = False
         self.ended = False
         self.lost = False
         self.dirty = False
         self.oldest_uncommitted: float | None = None
+        self.on_lost: Callable[[], None] | None = None
         self._entries: deque[Entry] = deque(committed)
         self._growing: list[str] | None = None
         self._barriers: deque[int] = deque()
         self._taken_seq = committed_seq
-        self._kept_size = 0
+        self._kept = kept
+        self._kept_size = sum(map(_size_of, committed))
         self._watchers: dict[object, Callable[[], None]] = {}
 
     @property
@@ -69,17 +79,22 @@ class Tail:
         return self.size - self.committed_size
 
     def append(self, step_id: str, body: Body) -> int:
-        """Add an event (not a delta) and return its number."""
+        """Add an event (not a delta) and return the log's last number."""
+        if self.closed:
+            return self.last_seq
         self._growing = None
         seq = self.last_seq + 1
         self._entries.append(Entry(seq, self.attempt, step_id, time.time_ns() // 1000, body))
         if isinstance(body, BARRIERS):
             self._barriers.append(seq)
+            self.closed = isinstance(body, TERMINAL)
         self._grow(seq, EVENT_SIZE)
         return seq
 
     def append_delta(self, step_id: str, kind: DeltaKind, message_id: str, text: str) -> None:
         """Add one delta; it joins the entry before it where that is of the same kind, message, step and batch."""
+        if self.closed:
+            return
         growing = self._growing
         if growing is not None:
             last = self._entries[-1]
@@ -106,10 +121,10 @@ class Tail:
     def read(self, after: LogPosition, max_size: int) -> tuple[Entry, ...] | None:
         """Return visible entries after a position, at least one delta if there is one and up to a size.
 
-        Returns ``None`` where they are not all here: the position lies before what is kept in memory, or another
-        attempt wrote it.
+        Returns ``None`` where they are not all here: the position lies before what is kept in memory, another attempt
+        wrote it, or the run is lost.
         """
-        if after.attempt > self.attempt or (after.attempt < self.attempt and after.attempt != 0):
+        if self.lost or after.attempt > self.attempt or (after.attempt < self.attempt and after.attempt != 0):
             return None
         visible = self.visible_seq
         seq = after.seq
@@ -122,15 +137,8 @@ class Tail:
             if entry.seq <= seq:
                 break
             found.append(entry)
-        chosen: list[Entry] = []
-        room = max_size
-        for entry in reversed(found):
-            if entry.first_seq > visible or room <= 0:
-                break
-            part = _fit(_between(entry, seq, visible), room)
-            room -= _size_of(part)
-            chosen.append(part)
-        return tuple(chosen)
+        shown = (_between(entry, seq, visible) for entry in reversed(found) if entry.first_seq <= visible)
+        return fitting(shown, max_size)
 
     def take(self) -> Batch | None:
         """Return everything that no batch before held, to be committed; ``None`` where there is nothing."""
@@ -155,14 +163,22 @@ class Tail:
         if isinstance(batch.entries[-1].body, TERMINAL):
             self.ended = True
         entries = self._entries
-        while self._kept_size > KEPT_SIZE and len(entries) > 1 and entries[0].seq <= self.committed_seq:
+        while self._kept_size > self._kept and len(entries) > 1 and entries[0].seq <= self.committed_seq:
             self._kept_size -= _size_of(entries.popleft())
         self.wake()
 
     def mark_lost(self) -> None:
-        """Note that this attempt no longer holds the run: nothing more is taken in, readers go to the database."""
-        self.lost = True
+        """Note that this attempt no longer holds the run: what is left is dropped, readers go to the database."""
+        if self.lost:
+            return
+        self.lost = self.closed = True
+        self._entries.clear()
+        self._barriers.clear()
+        self._growing = None
+        self._taken_seq = self.last_seq
         self.wake()
+        if self.on_lost is not None:
+            self.on_lost()
 
     def watch(self, watcher: object, wake: Callable[[], None]) -> None:
         """Call ``wake`` after each change that readers may see, until ``unwatch``."""
@@ -178,6 +194,22 @@ class Tail:
             wake()
 
 
+def fitting(entries: Iterable[Entry], max_size: int) -> tuple[Entry, ...]:
+    """Return the first of consecutive entries up to a size, the last one cut to its deltas that fit; at least one."""
+    chosen: list[Entry] = []
+    room = max_size
+    for entry in entries:
+        if chosen and room <= 0:
+            break
+        whole = _size_of(entry)
+        if whole > room:
+            chosen.append(_fit(entry, room))
+            break
+        chosen.append(entry)
+        room -= whole
+    return tuple(chosen)
+
+
 def _between(entry: Entry, after: int, last: int) -> Entry:
     """Return the part of an entry with numbers after ``after`` and up to ``last``, as a value that no longer grows."""
     body = entry.body
@@ -191,7 +223,7 @@ def _between(entry: Entry, after: int, last: int) -> Entry:
 def _fit(entry: Entry, room: int) -> Entry:
     """Return as many of an entry's deltas as have room, but at least one."""
     body = entry.body
-    if not isinstance(body, Deltas) or _size_of(entry) <= room:
+    if not isinstance(body, Deltas):
         return entry
     count = 0
     for piece in body.pieces:

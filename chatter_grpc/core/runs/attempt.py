@@ -1,0 +1,88 @@
+"""One attempt at a run in this process: it does the work, unless it is interrupted first."""
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from chatter_grpc.core.errors import ChatterError, Internal, RunTimeout
+from chatter_grpc.core.runs.ending import Outcome
+from chatter_grpc.core.runs.executor import Executor, Work
+from chatter_grpc.core.runs.run import RunState
+from chatter_grpc.core.runs.tail import Tail
+from chatter_grpc.core.runs.writer import RunWriter
+
+# How long an executor may take to clean up before it is cancelled once more.
+PATIENCE_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """The work of an attempt with its tail and writer; ``ended`` is set when nothing more will come of it."""
+
+    def __init__(self, work: Work, tail: Tail, writer: RunWriter, patience: float = PATIENCE_SECONDS) -> None:
+        self.work = work
+        self.tail = tail
+        self.writer = writer
+        self.ended = asyncio.Event()
+        self._patience = patience
+        self._interruption: Outcome | None = None
+        self._working: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancels = 0
+        self._over = False
+
+    def interrupt(self, outcome: Outcome) -> None:
+        """Have the attempt end with ``outcome``. The first interruption counts, and none once the work is over."""
+        if self._over or self._interruption is not None:
+            return
+        self._interruption = outcome
+        if self._working is not None:
+            self._cancel(self._working)
+
+    async def execute(self, executor: Executor, time_limit: float) -> Outcome:
+        """Do the work within ``time_limit`` seconds and return how it came out; an interruption goes before all else.
+
+        Raises ``asyncio.CancelledError`` where the calling task was cancelled by others.
+        """
+        late = Outcome(state=RunState.FAILED, failure=RunTimeout(limit_seconds=time_limit))
+        self._timer = asyncio.get_running_loop().call_later(time_limit, self.interrupt, late)
+        try:
+            # A task that is cancelled before its first step never takes it, so that one is not cancelled but asked.
+            outcome = self._interruption or await self._work(executor)
+        finally:
+            self._over = True
+            self._working = None
+            self._timer.cancel()
+        return self._interruption or outcome
+
+    async def _work(self, executor: Executor) -> Outcome:
+        task = self._working = asyncio.current_task()
+        assert task is not None
+        try:
+            await executor.execute(self.work, self.writer)
+        except asyncio.CancelledError:
+            if task.cancelling() > self._cancels:
+                raise
+            if self._interruption is None:
+                _log.exception("run_fault", extra={"run_id": self.work.run.id})
+            failure: ChatterError = Internal()
+        except ChatterError as error:
+            failure = error
+        except Exception:  # noqa: BLE001
+            _log.exception("run_fault", extra={"run_id": self.work.run.id})
+            failure = Internal()
+        else:
+            return Outcome(state=RunState.COMPLETED)
+        finally:
+            for _ in range(self._cancels):
+                task.uncancel()
+        return Outcome(state=RunState.FAILED, failure=failure)
+
+    def _cancel(self, task: asyncio.Task[Any]) -> None:
+        """Cancel the executor, and again if it does not end: at once would cut off how it cleans up."""
+        self._cancels += 1
+        task.cancel()
+        assert self._timer is not None
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._patience, self._cancel, task)
