@@ -1,0 +1,121 @@
+"""A log of runs in memory, with the faults that a database may have, for tests of what stands above it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.runs.events import Batch, Body, DeltaKind, Deltas, Entry
+from chatter_grpc.core.runs.run import LogPosition
+from chatter_grpc.core.storage import Storage
+
+Single = tuple[int, int, str, Body | tuple[DeltaKind, str, str]]
+
+
+def singles(entries: Iterable[Entry]) -> list[Single]:
+    """Return the events of entries one by one: number, attempt, step, and what happened."""
+    found: list[Single] = []
+    for entry in entries:
+        body = entry.body
+        if isinstance(body, Deltas):
+            found += [
+                (entry.first_seq + place, entry.attempt, entry.step_id, (body.kind, body.message_id, piece))
+                for place, piece in enumerate(body.pieces)
+            ]
+        else:
+            found.append((entry.seq, entry.attempt, entry.step_id, body))
+    return found
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """Implements ``LogCommitter`` and what readers ask of ``Storage``.
+
+    ``faults`` are raised by the next commits, one each; ``written`` says that those write before they raise. While
+    ``away`` is set every call is refused. ``gate`` holds commits back while it is not set.
+    """
+
+    attempts: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, list[Batch]] = field(default_factory=dict)
+    faults: list[Exception] = field(default_factory=list)
+    written: bool = False
+    away: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    commits: list[tuple[str, ...]] = field(default_factory=list)
+    reads: int = 0
+    open_reads: int = 0
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    @property
+    def storage(self) -> Storage:
+        """The log as readers see it."""
+        return cast("Storage", self)
+
+    @property
+    def runs(self) -> "MemoryLog":
+        """The log as a transaction's store."""
+        return self
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator["MemoryLog"]:
+        """Open a transaction."""
+        self._check()
+        self.open_reads += 1
+        try:
+            yield self
+        finally:
+            self.open_reads -= 1
+
+    async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
+        """See ``LogCommitter``."""
+        self.commits.append(tuple(batch.run_id for batch in batches))
+        await self.gate.wait()
+        self._check()
+        fault = self.faults.pop(0) if self.faults else None
+        if fault is not None and not self.written:
+            raise fault
+        lost = [batch.run_id for batch in batches if not self._append(batch)]
+        if fault is not None:
+            raise fault
+        return lost
+
+    async def close(self) -> None:
+        """See ``LogCommitter``."""
+
+    async def read_log(self, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
+        """See ``RunStore``."""
+        await asyncio.sleep(0)
+        self._check()
+        self.reads += 1
+        found: list[Entry] = []
+        for batch in sorted(self.batches.get(run_id, ()), key=lambda batch: (batch.attempt, batch.last_seq)):
+            if (batch.attempt, batch.last_seq) <= (after.attempt, after.seq):
+                continue
+            if found and sum(len(str(entry.body)) for entry in found) > max_bytes:
+                break
+            cut = after.seq if batch.attempt == after.attempt else 0
+            found += [entry.after(cut) for entry in batch.entries if entry.seq > cut]
+        return found
+
+    def entries(self, run_id: str) -> list[Entry]:
+        """Return all that is committed of a run."""
+        return [entry for batch in self.batches.get(run_id, ()) for entry in batch.entries]
+
+    def _append(self, batch: Batch) -> bool:
+        held = self.batches.setdefault(batch.run_id, [])
+        if batch in held:
+            return True
+        if self.attempts.get(batch.run_id, batch.attempt) != batch.attempt:
+            return False
+        if held and batch.first_seq != held[-1].last_seq + 1:
+            return False
+        held.append(batch)
+        return True
+
+    def _check(self) -> None:
+        if self.away:
+            raise StorageUnavailable
