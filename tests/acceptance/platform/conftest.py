@@ -1,0 +1,92 @@
+"""Servers that the tests of the platform share, one on each database, with one provider behind them."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+
+import grpc
+import pytest
+
+from tests.support.databases import PostgresDatabases
+from tests.support.provider import Provider, provider_on_a_thread
+from tests.support.served import Account, Client, Served, served, signed_in
+
+KEY = "sk-of-the-stand-in"
+# What the tokens of `openai/priced` cost, in micro-dollars each.
+INPUT_PRICE, OUTPUT_PRICE = 2, 10
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_stays_up() -> Iterator[None]:
+    """Keep gRPC's poller for all tests: its thread is joined where the last channel is collected, in whatever loop."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
+
+
+@pytest.fixture(scope="session")
+def running_provider() -> Iterator[Provider]:
+    with provider_on_a_thread(KEY) as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(running_provider: Provider) -> Iterator[Provider]:
+    """The provider of all servers, which remembers nothing of the test before."""
+    running_provider.clear()
+    yield running_provider
+    assert not running_provider.standin.refused
+
+
+@pytest.fixture(scope="session")
+def provider_settings(running_provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The settings of a server that asks the provider, patiently."""
+    prices = tmp_path_factory.mktemp("prices") / "prices.json"
+    entry = {"input_micros": INPUT_PRICE * 10**6, "output_micros": OUTPUT_PRICE * 10**6, "noted": "2026-11-22"}
+    prices.write_text(json.dumps({"openai/priced": entry}))
+    return {
+        "openai_base_url": running_provider.base_url,
+        "openai_api_key": KEY,
+        "openai_models": '["priced", "other"]',
+        "prices_file": str(prices),
+        "provider_idle_seconds": "60",
+    }
+
+
+@pytest.fixture(scope="session")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory, provider_settings: dict[str, str]) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("on-sqlite"), **provider_settings) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_databases: PostgresDatabases) -> Iterator[str]:
+    """A database that all servers of these tests share."""
+    with postgres_databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def on_postgres(
+    tmp_path_factory: pytest.TempPathFactory, provider_settings: dict[str, str], postgres_url: str
+) -> Iterator[Served]:
+    with served(tmp_path_factory.mktemp("on-postgres"), database_url=postgres_url, **provider_settings) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest) -> Served:
+    """A server on each kind of database, one after the other."""
+    server: Served = request.getfixturevalue(f"on_{request.param}")
+    return server
+
+
+@pytest.fixture
+async def anyone(server: Served) -> AsyncIterator[Client]:
+    """A client without credentials."""
+    async with server.connect() as client:
+        yield client
+
+
+@pytest.fixture
+async def ada(anyone: Client) -> Account:
+    return await signed_in(anyone)

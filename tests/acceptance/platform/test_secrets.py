@@ -1,0 +1,301 @@
+"""Nothing secret and nothing that is said is ever logged, whatever goes wrong (T7)."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
+from tests.support.chats import raw_server
+from tests.support.edge import Answer
+from tests.support.openai_plans import Fault, Plan
+from tests.support.outages import Line, line_to
+from tests.support.processes import run_command
+from tests.support.provider import Provider, eventually, provider_on_a_thread
+from tests.support.served import METHODS, Client, Served, Stream, message, served, written
+
+pytestmark = pytest.mark.platform("T7")
+
+# What is known to the operator and to the providers; no client may ever see it.
+OPERATORS: Final = {
+    "provider key": "sk-planted-provider-key",
+    "wrong provider key": "sk-planted-wrong-key",
+    "database password": "planted-database-password",
+    "server secret": "pl4nted.Server-Secr3t_of/this+test=0123456789",
+    "provider's error": "planted-in-an-error-of-the-provider",
+}
+# What users send and are sent; it comes back to them alone, and never in an error.
+USERS: Final = {
+    "password": "planted-password-1",
+    "wrong password": "planted-password-2",
+    "email": "planted-mailbox@example.org",
+    "display name": "planted-display-name",
+    "title": "planted-title",
+    "description": "planted-description",
+    "metadata key": "planted-metadata-key",
+    "metadata value": "planted-metadata-value",
+    "system prompt": "planted-system-prompt",
+    "prompt": "planted-prompt",
+    "answer": "planted-answer",
+    "reasoning": "planted-reasoning",
+    "token": "planted-token",
+}
+
+
+# The models of a provider that answers each of them rudely.
+RUDE: Final = ["refuses", "breaks", "redirects", "babbles", "fails"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Spy:
+    """A client that remembers what it was told when calls went wrong, and the tokens that it was given."""
+
+    client: Client
+    told: list[str] = field(default_factory=list)
+    issued: list[str] = field(default_factory=list)
+    called: set[str] = field(default_factory=set)
+
+    async def call(self, name: str, request: Any = None, *, client: Client | None = None, **fields: Any) -> Answer:
+        """Call a method with the session's credentials, or as another client."""
+        return self.note(name, await (client or self.client).call(name, request, **fields))
+
+    def note(self, name: str, answer: Answer) -> Answer:
+        """Remember how a call ended."""
+        self.called.add(name)
+        details = answer.details if answer.code is not grpc.StatusCode.OK else []
+        self.told.append(f"{name} {answer.message} {details} {answer.trailing}")
+        return answer
+
+    async def converse(self, conversation_id: str, model: str = "") -> Stream:
+        """Send the prompt, and read to the end."""
+        overrides = ModelSettings(model=model or None)
+        stream = self.client.send(conversation_id, USERS["prompt"], overrides=overrides)
+        self.note("SendMessage", await stream.to_end())
+        if stream.fold.end == "failed":
+            assert stream.fold.last is not None
+            self.told.append(stream.fold.last.failed.message)
+        return stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A server that shows all that it ever shows, with every secret planted."""
+
+    server: Served
+    line: Line
+    provider: Provider
+
+
+async def answer_rudely(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer as a provider that repeats what it was asked, with which key, and more, in all parts of an answer."""
+    sent = (await reader.read(65536)).decode(errors="replace")
+    secret = OPERATORS["provider's error"]
+    model = json.loads(sent[sent.index("{") :])["model"]
+    message = f"{secret} {sent} {OPERATORS['provider key']}"
+    error = json.dumps({"error": {"message": message, "type": secret, "code": secret}})
+    bodies = {
+        "refuses": ("400 Bad Request", error),
+        "breaks": ("500 Internal Server Error", f"<html>{secret}</html>"),
+        "redirects": (f"307 {secret}\r\nLocation: https://localhost/{secret}", ""),
+        "babbles": ("200 OK\r\nContent-Type: text/event-stream", f"data: {secret}\n\n"),
+        "fails": ("200 OK\r\nContent-Type: text/event-stream", f"data: {error}\n\n"),
+    }
+    status, body = bodies[model]
+    writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode())
+    with suppress(ConnectionError):
+        await writer.drain()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, postgres_url: str) -> AsyncIterator[Site]:
+    async with AsyncExitStack() as stack:
+        provider = stack.enter_context(provider_on_a_thread(OPERATORS["provider key"]))
+        line, url = stack.enter_context(line_to(postgres_url, password=OPERATORS["database password"]))
+        rude = await stack.enter_async_context(raw_server(answer_rudely))
+        endpoints = {
+            "rude": {"base_url": rude, "api_key": OPERATORS["provider key"], "models": RUDE},
+            "locked": {"base_url": provider.base_url, "api_key": OPERATORS["wrong provider key"], "models": ["gpt"]},
+            "absent": {"base_url": "http://127.0.0.1:9/v1", "api_key": OPERATORS["provider key"], "models": ["gpt"]},
+        }
+        server = stack.enter_context(
+            served(
+                tmp_path,
+                database_url=url,
+                database_seconds="2",
+                secret=OPERATORS["server secret"],
+                openai_base_url=provider.base_url,
+                openai_api_key=OPERATORS["provider key"],
+                openai_models='["gpt"]',
+                endpoints=json.dumps(endpoints),
+                provider_attempts="1",
+                provider_idle_seconds="60",
+                log_level="debug",
+                log_format="json",
+            )
+        )
+        yield Site(server=server, line=line, provider=provider)
+
+
+async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> None:
+    """T7: every RPC, with and without success, failures of providers and database, start and stop, at level debug."""
+    async with site.server.connect() as anyone:
+        spy = await sign_in(anyone)
+        conversation_id = await fill(spy, site.provider)
+        await call_everything_wrongly(spy, anyone)
+        await let_providers_fail(spy, site.provider, conversation_id)
+        await lose_the_database(spy, site, conversation_id)
+        key = await site.server.api_key("planted", "chat:read")
+        spy.issued.append(key)
+        await spy.call("GetMe", client=anyone.trusting(key))
+        await spy.call("Logout")
+        await spy.call("GetMe")
+    assert spy.called == METHODS.keys()
+    assert site.server.process.stop() == 0
+    site.line.cut()
+    output = site.server.output + "".join(commands(site.server, tmp_path))
+    for secret in (*OPERATORS.values(), *USERS.values(), *spy.issued):
+        assert secret not in output
+    for secret in (*OPERATORS.values(), USERS["password"], USERS["wrong password"], *spy.issued):
+        assert not [told for told in spy.told if secret in told]
+    # All of that was logged, by name.
+    assert {event["method"].rpartition("/")[2] for event in site.server.logged("request")} == METHODS.keys()
+    levels = {json.loads(line)["level"] for line in site.server.process.err.read_text().splitlines()}
+    assert levels >= {"debug", "info", "warning"}
+
+
+async def sign_in(anyone: Client) -> Spy:
+    """Make an account and a session, after failing to."""
+    spy = Spy(client=anyone)
+    account: dict[str, Any] = {"username": "planted", "email": USERS["email"], "display_name": USERS["display name"]}
+    assert (await spy.call("Register", **account, password="short")).reason == "FIELD_INVALID"
+    assert (await spy.call("Register", **account, password=USERS["password"])).reason == ""
+    assert (await spy.call("Register", **account, password=USERS["password"])).reason == "USERNAME_TAKEN"
+    wrong = await spy.call("Login", login=USERS["email"], password=USERS["wrong password"])
+    assert wrong.reason == "LOGIN_FAILED"
+    tokens = (await anyone.ok("Login", login=USERS["email"], password=USERS["password"])).tokens
+    newer = (await anyone.ok("Refresh", refresh_token=tokens.refresh_token)).tokens
+    stolen = (await anyone.ok("Login", login=USERS["email"], password=USERS["password"])).tokens
+    once = (await anyone.ok("Refresh", refresh_token=stolen.refresh_token)).tokens
+    twice = (await anyone.ok("Refresh", refresh_token=once.refresh_token)).tokens
+    assert (await spy.call("Refresh", refresh_token=stolen.refresh_token)).reason == "REFRESH_TOKEN_REUSED"
+    assert (await spy.call("Refresh", refresh_token=USERS["token"])).reason == "TOKEN_INVALID"
+    for pair in (tokens, newer, stolen, once, twice):
+        spy.issued += [pair.access_token, pair.refresh_token]
+    spy.client = anyone.trusting(newer.access_token)
+    return spy
+
+
+async def fill(spy: Spy, provider: Provider) -> str:
+    """Use every RPC as it is meant, with something planted wherever a user may write."""
+    words = {"title": USERS["title"], "description": USERS["description"]}
+    metadata = {USERS["metadata key"]: USERS["metadata value"]}
+    conversation = await spy.client.conversation(
+        **words, metadata=metadata, model_settings=ModelSettings(system_prompt=USERS["system prompt"])
+    )
+    provider.plan(Plan(text=USERS["answer"], reasoning=(USERS["reasoning"],)))
+    stream = await spy.converse(conversation.id)
+    assert (stream.fold.end, stream.text) == ("completed", USERS["answer"])
+    held = provider.hold(after=1, text=f"{USERS['answer']} {USERS['answer']}")
+    sent = await spy.client.send(conversation.id, USERS["prompt"]).until(written(1))
+    busy = await spy.call("SendMessage", **message(conversation.id, USERS["prompt"]))
+    assert busy.reason == "CONVERSATION_BUSY"
+    await spy.call("CancelRun", run_id=sent.run_id)
+    held.open()
+    await sent.to_end()
+    update: dict[str, Any] = {
+        "conversation": {"id": conversation.id, **words},
+        "update_mask": {"paths": [*words, "metadata"]},
+    }
+    await spy.call("UpdateConversation", **update)
+    await spy.call("UpdateConversation", **{**update, "update_mask": {"paths": ["owner_id"]}})
+    page = await spy.client.ok("ListConversations", text=USERS["title"], order=3, page_size=1)
+    (message_id,) = stream.fold.stored
+    for name, given in (
+        ("GetConversation", {"conversation_id": conversation.id}),
+        ("ListConversations", {"text": USERS["title"], "page_token": page.next_page_token or "planted"}),
+        ("ListMessages", {"conversation_id": conversation.id}),
+        ("GetMessage", {"message_id": message_id}),
+        ("GetRun", {"run_id": stream.run_id}),
+        ("ListRuns", {"conversation_id": conversation.id}),
+        ("WatchRun", {"run_id": stream.run_id}),
+        ("GetServerInfo", {}),
+        ("GetMe", {}),
+    ):
+        await spy.call(name, **given)
+    again = await spy.client.conversation(**words)
+    await spy.call("DeleteConversation", conversation_id=again.id)
+    return str(conversation.id)
+
+
+async def call_everything_wrongly(spy: Spy, anyone: Client) -> None:
+    """Call every method with what it does not take."""
+    for name, (_, method) in METHODS.items():
+        if name == "Logout":
+            continue
+        request = planted(GetMessageClass(method.input_type)())
+        await spy.call(name, request)
+        await spy.call(name, request, client=anyone.trusting(USERS["token"]))
+        await spy.call(name, request, client=anyone.trusting(f"chk_{USERS['token']}"))
+        await spy.call(name, "".join(USERS.values()).encode())
+        await spy.call(name, b"\x0a\x0e" + USERS["prompt"].encode() + b"\xc3\x28")
+
+
+def planted(request: Any) -> Any:
+    """A request in which every redacted field holds a secret, and too long a one."""
+    for each in request.DESCRIPTOR.fields:
+        inner = each.message_type
+        if inner is not None and inner.GetOptions().map_entry:
+            getattr(request, each.name)[USERS["metadata key"]] = USERS["metadata value"] * 1000
+        elif inner is not None and inner.full_name.startswith("chatter."):
+            planted(getattr(request, each.name).add() if each.is_repeated else getattr(request, each.name))
+        elif each.GetOptions().debug_redact:
+            setattr(request, each.name, USERS["prompt"] * 20_000)
+    return request
+
+
+async def let_providers_fail(spy: Spy, provider: Provider, conversation_id: str) -> None:
+    """Send a message to every provider that fails in some way."""
+    plans = [Plan(status=status, retry_after="0") for status in (400, 401, 404, 429, 500)]
+    # Those that end by themselves; silence is no different to the log.
+    broken = (Fault.CUT, Fault.END, Fault.GARBAGE, Fault.ERROR, Fault.UNFRAMED)
+    for plan in (*plans, *(Plan(text=f"{USERS['answer']} more", fault=fault, after=1) for fault in broken)):
+        provider.plan(plan)
+        assert (await spy.converse(conversation_id)).fold.end == "failed", plan
+    for model in ("locked/gpt", "absent/gpt", *(f"rude/{each}" for each in RUDE)):
+        assert (await spy.converse(conversation_id, model)).fold.end == "failed", model
+    # The stand-in has seen the wrong key, which is what was to be seen.
+    assert set(provider.standin.refused) == {"the key is wrong"}
+
+
+async def lose_the_database(spy: Spy, site: Site, conversation_id: str) -> None:
+    """Cut the line to the database while a run is at work and calls come in, and mend it."""
+    gate = site.provider.hold(after=1, text=f"{USERS['answer']} {USERS['answer']} {USERS['answer']}")
+    stream = await spy.client.send(conversation_id, USERS["prompt"]).until(written(1))
+    site.line.cut()
+    gate.open()
+    login: dict[str, Any] = {"login": USERS["email"], "password": USERS["password"]}
+    assert (await spy.call("Login", **login)).reason == "STORAGE_UNAVAILABLE"
+    assert (await spy.call("GetConversation", conversation_id=conversation_id)).reason == "STORAGE_UNAVAILABLE"
+    assert (await spy.call("CreateConversation", title=USERS["title"])).reason == "STORAGE_UNAVAILABLE"
+    site.line.mend()
+
+    async def is_back() -> bool:
+        return (await spy.call("GetConversation", conversation_id=conversation_id)).reason == ""
+
+    await eventually(is_back)
+    assert spy.note("SendMessage", await stream.to_end()).reason == ""
+
+
+def commands(server: Served, directory: Path) -> Iterator[str]:
+    """What the other commands print, with the same settings and with a database that is not there."""
+    for arguments in (["config"], ["serve", "--listen", "127.0.0.1:0"], ["admin", "list-keys", "planted"]):
+        done = run_command(directory, *arguments, **server.settings)
+        assert (done.returncode == 0) == (arguments == ["config"]), done.stderr
+        yield done.stdout + done.stderr
