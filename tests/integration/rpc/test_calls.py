@@ -192,9 +192,9 @@ async def test_a_call_that_the_client_gives_up_is_logged_as_such(
     monkeypatch.setattr(edge.services.users, "me", hang)
     users = user_service_pb2_grpc.UserServiceStub(edge.channel)
     call = users.GetMe(user_service_pb2.GetMeRequest(), metadata=account.metadata, timeout=DEADLINE)
-    await entered.wait()
+    await asyncio.wait_for(entered.wait(), DEADLINE)
     call.cancel()
-    await left.wait()
+    await asyncio.wait_for(left.wait(), DEADLINE)
     assert log.events("call")[0]["code"] == "CANCELLED"
 
 
