@@ -100,8 +100,10 @@ def _continues(held: Entry, entry: Entry) -> bool:
 def _joined(held: Entry, pieces: list[str]) -> tuple[Entry, int]:
     body = held.body
     assert isinstance(body, Deltas)
-    whole = Deltas(body.kind, body.message_id, pieces)
-    return Entry(held.first_seq, held.attempt, held.step_id, held.time_us, whole), held.first_seq + len(pieces) - 1
+    last_seq = held.first_seq + len(pieces) - 1
+    if len(pieces) == len(body.pieces):
+        return held, last_seq
+    return held._replace(body=body._replace(pieces=pieces)), last_seq
 
 
 def _event(entry: Entry, last_seq: int) -> run_event_pb2.RunEvent:

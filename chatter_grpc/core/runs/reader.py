@@ -3,10 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from chatter_grpc.core.errors import ChatterError
 from chatter_grpc.core.runs.events import TERMINAL, Entry
@@ -28,8 +27,7 @@ class Control(StrEnum):
     HAND_OFF = "hand_off"
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """What gathered since the chunk before: events, the position after them, and possibly a control behind them."""
 
     entries: tuple[Entry, ...]

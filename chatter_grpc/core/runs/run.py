@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from chatter_grpc.core.conversations import Memory, ModelSettings
 from chatter_grpc.core.pages import Page, PageRequest
@@ -83,8 +83,7 @@ class RunFilter:
     state: RunState | None = None
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class LogPosition:
+class LogPosition(NamedTuple):
     """A place in a run's log: just after event ``seq`` as ``attempt`` wrote it. (0, 0) is the beginning."""
 
     attempt: int = 0

@@ -8,7 +8,7 @@ import pytest
 
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
-from chatter_grpc.core.runs.events import Batch, DeltaKind, NodeStarted, RunCompleted
+from chatter_grpc.core.runs.events import Batch, DeltaKind, Deltas, NodeStarted, RunCompleted
 from chatter_grpc.core.runs.tail import Tail
 from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.usage import Usage
@@ -35,7 +35,11 @@ class Group:
         return RunWriter(self.tails[run_id], self.committer)
 
     def texts(self, run_id: str) -> list[str]:
-        return [what[2] for *_, what in singles(self.log.entries(run_id)) if isinstance(what, tuple)]
+        return [
+            what[2]
+            for *_, what in singles(self.log.entries(run_id))
+            if isinstance(what, tuple) and not isinstance(what, Deltas)
+        ]
 
 
 def say(writer: RunWriter, *pieces: str) -> None:
