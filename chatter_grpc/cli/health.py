@@ -8,13 +8,11 @@ import typer
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from chatter_grpc.cli.addresses import reachable
 from chatter_grpc.cli.faults import EXIT_FAILED, complain, said_plainly
 from chatter_grpc.config import load_settings
 
 app = typer.Typer(add_completion=False)
-
-# A server that listens on all addresses is asked on the loopback.
-ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - nothing is bound here
 
 
 def health(
@@ -49,11 +47,3 @@ async def ask(target: str, service: str, seconds: float) -> str:
     async with grpc.aio.insecure_channel(target) as channel:
         answer = await HealthStub(channel).Check(HealthCheckRequest(service=service), timeout=seconds)
     return str(HealthCheckResponse.ServingStatus.Name(answer.status))
-
-
-def reachable(listen: str) -> str:
-    """Return the address at which a server that listens there is reached from this machine."""
-    if listen.startswith("unix:"):
-        return listen
-    host, _, port = listen.rpartition(":")
-    return f"{ANY_ADDRESS.get(host, host)}:{port}"

@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 from chatter_grpc.app import serve as serve_app
+from chatter_grpc.cli.addresses import reachable
 from chatter_grpc.cli.announcement import announce
 from chatter_grpc.cli.faults import said_plainly
 from chatter_grpc.config import Settings, load_settings
@@ -86,7 +87,7 @@ def welcome(settings: Settings, address: str) -> list[str]:
         lines += [
             "To make an account:",
             f"  grpcurl -plaintext -d '{account}' \\",
-            f"    {address} chatter.v1.AuthService/Register",
+            f"    {reachable(address)} chatter.v1.AuthService/Register",
         ]
     elsewhere = settings.data_dir != Settings.model_construct().data_dir.absolute()
     where = f"CHATTER_DATA_DIR={shlex.quote(str(settings.data_dir))} " if elsewhere else ""
