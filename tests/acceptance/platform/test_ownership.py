@@ -6,18 +6,17 @@ from typing import Any, Final
 
 import grpc
 import pytest
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 
 from chatter_grpc._gen.chatter.options.v1 import rules_pb2
 from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc.core.callers import Scope
 from tests.support.openai_plans import Plan
 from tests.support.provider import Gate, Provider, eventually
+from tests.support.request_fields import FieldPath, fields_of
 from tests.support.served import METHODS, Account, Client, Served, message, request_of, signed_in, written
 
 pytestmark = pytest.mark.platform("T1", "T2")
-
-FieldPath = tuple[str, ...]
 
 # What an id field names, by the field's own name, or by its message's where it is called id.
 KINDS: Final = {
@@ -111,17 +110,6 @@ async def settle_all(server: Served, anyone: Client, provider: Provider) -> dict
         "namesake": service.carrying(("x-chatter-subject", ada.user.id)),
     }
     return {name: await settle(client, provider, name) for name, client in clients.items()}
-
-
-def fields_of(message_type: Descriptor, path: FieldPath = ()) -> Iterator[tuple[FieldPath, FieldDescriptor]]:
-    """Every field of a request that is no message of the contract, with its path."""
-    for field in message_type.fields:
-        here = (*path, field.name)
-        inner = field.message_type
-        if inner is not None and inner.full_name.startswith("chatter.") and not inner.GetOptions().map_entry:
-            yield from fields_of(inner, here)
-        else:
-            yield here, field
 
 
 def ids_of(name: str) -> list[tuple[FieldPath, FieldDescriptor, str]]:
