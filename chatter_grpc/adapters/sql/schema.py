@@ -1,6 +1,7 @@
 """Brings a database's tables to the state that this version of Chatter works with."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -46,6 +47,8 @@ METADATA: Final[MetaData] = Stored.metadata
 _OPTIONS: Final = DatabaseOptions(pool_size=1, acquire_seconds=60.0, statement_seconds=1800.0)
 # Any number that nothing else in the database locks: the first eight bytes of SHA-256 of "chatter migrations".
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(-774446686582053523)")
+# Alembic keeps what it works on in modules of its own, so that a process can migrate one database at a time.
+_ALEMBIC: Final = threading.Lock()
 
 Result = TypeVar("Result")
 
@@ -59,7 +62,7 @@ async def migrate(url: str) -> None:
 
     Raises ``StorageUnavailable``, and ``ValueError`` for a URL that is none.
     """
-    await asyncio.to_thread(_in_own_loop, url, _upgrade)
+    await asyncio.to_thread(_migrate, url)
 
 
 async def current(url: str) -> str | None:
@@ -77,6 +80,11 @@ def latest() -> str:
 async def is_current(url: str) -> bool:
     """Whether the tables are what this version of Chatter works with; raises as ``migrate``."""
     return await current(url) == await asyncio.to_thread(latest)
+
+
+def _migrate(url: str) -> None:
+    with _ALEMBIC:
+        _in_own_loop(url, _upgrade)
 
 
 def _configuration() -> Config:

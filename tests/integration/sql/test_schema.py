@@ -1,7 +1,9 @@
 """Migrations: what they make, and that they can be run at any time by anyone."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from alembic import command
@@ -14,6 +16,8 @@ from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.storage import SqlStorage
 from tests.support.databases import PostgresDatabases, SqliteFiles
 from tests.support.records import store_conversation
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -54,6 +58,18 @@ async def test_migrating_again_changes_nothing(database_url: str) -> None:
 
 async def test_several_that_migrate_at_once_all_find_it_done(empty_url: str) -> None:
     await asyncio.gather(*(schema.migrate(empty_url) for _ in range(3)))
+    assert await schema.is_current(empty_url)
+
+
+async def test_processes_that_migrate_at_once_all_find_it_done(empty_url: str) -> None:
+    program = (
+        "import asyncio, sys; from chatter_grpc.adapters.sql import schema as s; asyncio.run(s.migrate(sys.argv[1]))"
+    )
+    processes = [
+        await asyncio.create_subprocess_exec(sys.executable, "-c", program, empty_url, cwd=ROOT) for _ in range(2)
+    ]
+    async with asyncio.timeout(60):
+        assert [await process.wait() for process in processes] == [0, 0]
     assert await schema.is_current(empty_url)
 
 
