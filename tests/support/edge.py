@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,8 @@ class Edge:
         call = stub(data, metadata=tuple(metadata), timeout=DEADLINE)
         responses: list[bytes] = []
         with suppress(grpc.aio.AioRpcError):
-            responses.extend([response async for response in call])
+            async for response in call:
+                responses.append(response)  # noqa: PERF401 - what comes before an error counts too
         trailing: Any = await call.trailing_metadata()
         return Answer(
             code=await call.code(), message=await call.details(), responses=responses, trailing=dict(trailing or ())
@@ -174,9 +176,19 @@ def bearer(token: str) -> Metadata:
     return (("authorization", f"Bearer {token}"),)
 
 
+@cache
+def keep_grpc_up() -> None:
+    """Keep gRPC's poller until the process ends.
+
+    Otherwise its thread is joined, which blocks, where the garbage collector happens to find the last server.
+    """
+    grpc.aio.init_grpc_aio()
+
+
 @asynccontextmanager
 async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) -> AsyncIterator[Edge]:
     """Run a server over a replica's identity and storage until the block ends."""
+    keep_grpc_up()
     async with AsyncExitStack() as stack:
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "edge.sock"
         models = ConfiguredModels([], prices=PriceTable({}), default_model=MODEL, further={MODEL: options.model})

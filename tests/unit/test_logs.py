@@ -2,36 +2,22 @@
 
 import asyncio
 import gc
-import io
-import json
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import structlog
 
 from chatter_grpc.logs import set_up_logs
+from tests.support.logs import Log, captured_log
 
 PLANTED = "planted-secret"
 
 
-class Log(io.StringIO):
-    """A stream that a test reads as events."""
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.getvalue().splitlines()]
-
-
 @pytest.fixture
 def log() -> Iterator[Log]:
-    root, own = logging.getLogger(), logging.getLogger("chatter_grpc")
-    before = (root.handlers, root.level, own.level)
-    stream = Log()
-    set_up_logs("debug", "json", stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers, root.level, own.level = before
+    with captured_log() as log:
+        yield log
 
 
 def raise_planted() -> None:

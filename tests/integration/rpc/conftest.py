@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
 
 from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
@@ -11,14 +10,7 @@ from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.storage import Storage
 from tests.support.edge import ANSWER, Account, Edge, EdgeOptions, serve_edge
 from tests.support.identity import HandClock, Replica, Site
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _grpc_stays_up() -> Iterator[None]:
-    """Keep gRPC's poller for all tests: its thread is joined where the last server is collected, in whatever loop."""
-    grpc.aio.init_grpc_aio()
-    yield
-    grpc.aio.shutdown_grpc_aio()
+from tests.support.logs import Log, captured_log
 
 
 @pytest.fixture
@@ -29,12 +21,19 @@ async def replica(storage: Storage) -> AsyncIterator[Replica]:
 
 
 @pytest.fixture
+def log() -> Iterator[Log]:
+    """What the server logs, at level debug."""
+    with captured_log() as log:
+        yield log
+
+
+@pytest.fixture
 def options() -> EdgeOptions:
     return EdgeOptions(model=ScriptedChat(answer_script(ANSWER)))
 
 
 @pytest.fixture
-async def edge(replica: Replica, committer: LogCommitter, options: EdgeOptions) -> AsyncIterator[Edge]:
+async def edge(log: Log, replica: Replica, committer: LogCommitter, options: EdgeOptions) -> AsyncIterator[Edge]:
     async with serve_edge(replica, committer, options) as edge:
         yield edge
 

@@ -1,15 +1,10 @@
 """What every call has, whatever it is about: an id, a line in the log, the state of its limit, a status."""
 
 import asyncio
-import io
-import json
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
-import structlog
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 
@@ -21,31 +16,14 @@ from chatter_grpc._gen.chatter.v1 import (
     user_service_pb2_grpc,
 )
 from chatter_grpc.core.errors import Internal
-from chatter_grpc.logs import set_up_logs
 from chatter_grpc.rpc.contract import SERVICES, methods_of
 from tests.support.edge import ANSWER, CHAT, DEADLINE, Account, Edge
+from tests.support.logs import Log
 
 pytestmark = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 INFO = "/chatter.v1.SystemService/GetServerInfo"
 GET_CONVERSATION = "/chatter.v1.ChatService/GetConversation"
 PLANTED = "planted-secret"
-
-
-class Log(io.StringIO):
-    def events(self, name: str) -> list[dict[str, Any]]:
-        events = [json.loads(line) for line in self.getvalue().splitlines()]
-        return [event for event in events if event["event"] == name]
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    root, own = logging.getLogger(), logging.getLogger("chatter_grpc")
-    before = (root.handlers, root.level, own.level)
-    stream = Log()
-    set_up_logs("debug", "json", stream)
-    yield stream
-    structlog.reset_defaults()
-    root.handlers, root.level, own.level = before
 
 
 async def test_an_answer_carries_the_call_id_and_the_state_of_the_limit(edge: Edge, account: Account) -> None:

@@ -1,0 +1,35 @@
+"""The log of a test, as events."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from chatter_grpc.logs import set_up_logs
+
+
+class Log(io.StringIO):
+    """A stream of JSON lines."""
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """The events, or those of one name."""
+        events = [json.loads(line) for line in self.getvalue().splitlines()]
+        return [event for event in events if name in {"", event["event"]}]
+
+
+@contextmanager
+def captured_log() -> Iterator[Log]:
+    """Set the log up as the server does, at level debug and into a stream, until the block ends."""
+    root, own = logging.getLogger(), logging.getLogger("chatter_grpc")
+    before = (root.handlers, root.level, own.level)
+    log = Log()
+    set_up_logs("debug", "json", log)
+    try:
+        yield log
+    finally:
+        structlog.reset_defaults()
+        root.handlers, root.level, own.level = before
