@@ -1,5 +1,6 @@
 """Compiles a graph definition to LangGraph."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -7,10 +8,12 @@ from langgraph.graph import StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 from chatter_grpc.adapters.langgraph.nodes import end, model, start
-from chatter_grpc.adapters.langgraph.state import GraphState, RunContext
-from chatter_grpc.core.graphs import GraphDefinition, NodeType, check_graph
+from chatter_grpc.adapters.langgraph.state import GraphBuilder, GraphState, RunContext
+from chatter_grpc.core.graphs import GraphDefinition, NodeDefinition, NodeType, check_graph
 
 CACHED_GRAPHS: Final = 256
+# LangGraph separates the names of graphs and tasks by these.
+RESERVED: Final = str.maketrans({"|": "%7C", ":": "%3A", "%": "%25"})
 
 CompiledGraph = CompiledStateGraph[GraphState, RunContext, GraphState, GraphState]
 
@@ -25,18 +28,33 @@ def compile_graph(definition: GraphDefinition) -> CompiledGraph:
     if faults:
         raise InvalidGraph("; ".join(faults))
     builder = StateGraph(GraphState, context_schema=RunContext)
-    types = {node.id: node.type for node in definition.nodes}
+    names = {node.id: _add_node(builder, node) for node in definition.nodes}
     for node in definition.nodes:
-        if node.config is not None:
-            model.add_node(builder, node, node.config)
-    for edge in definition.edges:
-        if types[edge.source] is NodeType.START:
-            start.add_edge(builder, edge)
-        elif types[edge.target] is NodeType.END:
-            end.add_edge(builder, edge)
-        else:
-            builder.add_edge(edge.source, edge.target)
+        before = [names[edge.source] for edge in definition.edges if edge.target == node.id]
+        _add_edges(builder, before, names[node.id])
     return builder.compile()
+
+
+def _add_node(builder: GraphBuilder, node: NodeDefinition) -> str:
+    """Add a node and return its name in LangGraph, which is none that LangGraph or the state uses itself."""
+    if node.type is NodeType.START:
+        return start.NAME
+    if node.type is NodeType.END:
+        return end.NAME
+    assert node.config is not None
+    name = f"node.{node.id}".translate(RESERVED)
+    model.add_node(builder, name, node, node.config)
+    return name
+
+
+def _add_edges(builder: GraphBuilder, before: Sequence[str], name: str) -> None:
+    """Have a node wait for all nodes before it; LangGraph would run it after each."""
+    waited = [source for source in before if source != start.NAME]
+    if len(waited) > 1 and name != end.NAME:
+        builder.add_edge(waited, name)
+    else:
+        for source in waited or before:
+            builder.add_edge(source, name)
 
 
 # Equal definitions share one graph. A compiled graph holds nothing of a caller: runs bring their context.

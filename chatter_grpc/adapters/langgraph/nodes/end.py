@@ -1,11 +1,8 @@
 """The end node: where a run leaves its graph."""
 
+from typing import Final
+
 from langgraph.graph import END
 
-from chatter_grpc.adapters.langgraph.state import GraphBuilder
-from chatter_grpc.core.graphs import EdgeDefinition
-
-
-def add_edge(builder: GraphBuilder, edge: EdgeDefinition) -> None:
-    """Lead an edge to the end node to LangGraph's own exit."""
-    builder.add_edge(edge.source, END)
+# LangGraph's own exit stands for it.
+NAME: Final = END

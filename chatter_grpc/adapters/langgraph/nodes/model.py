@@ -8,7 +8,7 @@ from chatter_grpc.core.graphs import ModelNode, NodeDefinition, NodeType
 from chatter_grpc.core.models import ModelRequest, Role, Turn
 
 
-def add_node(builder: GraphBuilder, node: NodeDefinition, config: ModelNode) -> None:
+def add_node(builder: GraphBuilder, name: str, node: NodeDefinition, config: ModelNode) -> None:
     """Add a node that asks the model once with the turns of the state, and adds its answer to them.
 
     Tokens go from here into the run's writer, not through LangGraph's stream, which would cost more than all the rest.
@@ -30,4 +30,4 @@ def add_node(builder: GraphBuilder, node: NodeDefinition, config: ModelNode) -> 
         step.finish()
         return {"turns": [Turn(role=Role.ASSISTANT, text=message.text)]}
 
-    builder.add_node(node.id, ask)
+    builder.add_node(name, ask)
