@@ -2,36 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import pytest
 
-from chatter_grpc.core.conversations import Memory, ModelSettings
+from chatter_grpc.core.conversations import ModelSettings
 from chatter_grpc.core.errors import ProviderTimeout
 from chatter_grpc.core.runs.attempt import Attempt
-from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.ending import Outcome
 from chatter_grpc.core.runs.executor import Work
-from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
-from chatter_grpc.core.runs.tail import Tail
+from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.writer import RunWriter
-from tests.support.run_logs import MemoryLog
+from tests.support.attempts import new_run, new_writer
 
 HOUR = 3600.0
 CANCELLED = Outcome(state=RunState.CANCELLED)
-RUN = Run(
-    id="run",
-    owner_id="owner",
-    actor_id="actor",
-    conversation_id="conv",
-    kind=WorkflowKind.PLAIN,
-    workflow_id=None,
-    input=RunInput(
-        user_message_id="msg", user_text="hi", before_index=1, settings=ModelSettings(model="a/b"), memory=Memory()
-    ),
-    state=RunState.RUNNING,
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
-)
 
 
 class Does:
@@ -47,9 +31,8 @@ class Does:
 
 
 def new_attempt(patience: float = HOUR) -> Attempt:
-    tail = Tail("run", 1, (), 0)
-    writer = RunWriter(tail, GroupCommitter(MemoryLog(), lambda run_ids: None, CommitSettings()))
-    return Attempt(Work(run=RUN, turns=()), tail, writer, patience)
+    written = new_writer()
+    return Attempt(Work(run=new_run(ModelSettings()), turns=()), written.tail, written.writer, patience)
 
 
 async def forever() -> None:

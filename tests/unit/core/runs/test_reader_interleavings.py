@@ -42,10 +42,11 @@ FIRST = (
 
 @dataclass(slots=True)
 class Watcher:
-    """A client: it reads when the test lets it, and may come again with a cursor that it was given."""
+    """A client: it reads when the test lets it, and may come again with the last cursor that reached it."""
 
     readers: Readers
     reader: RunReader
+    cursor: LogPosition = field(default_factory=LogPosition)
     entries: list[Entry] = field(default_factory=list)
     pending: "asyncio.Task[Chunk | None] | None" = None
     over: bool = False
@@ -63,18 +64,19 @@ class Watcher:
                 self.over = True
             else:
                 self.entries += chunk.entries
+                self.cursor = chunk.position
 
-    async def leave(self) -> LogPosition:
+    async def leave(self) -> None:
+        """Go, with what is on its way to the client lost."""
         if self.pending is not None:
             self.pending.cancel()
             await asyncio.wait((self.pending,))
             self.pending = None
         await self.reader.__aexit__(None, None, None)
-        return self.reader.position
 
     async def come_again(self) -> None:
-        position = await self.leave()
-        self.reader = RunReader(self.readers, "run", position)
+        await self.leave()
+        self.reader = RunReader(self.readers, "run", self.cursor)
         await self.reader.__aenter__()
 
 

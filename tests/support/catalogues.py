@@ -1,0 +1,37 @@
+"""Catalogues of models for tests: names with what streams them."""
+
+from collections.abc import Mapping, Sequence
+
+from chatter_grpc.core.errors import ModelUnknown
+from chatter_grpc.core.models import ChatModel, ModelInfo, OfferedModel, Price
+
+MODEL = "scripted/model"
+PRICE = Price(input_micros=1_000_000, output_micros=2_000_000)
+
+
+class Catalogue:
+    """Implements ``ModelCatalogue`` over chats by their full names; the first is the default."""
+
+    def __init__(self, chats: Mapping[str, ChatModel], price: Price | None = PRICE) -> None:
+        """Take chats by the parts of their names that come after ``scripted/``."""
+        self._models = {
+            f"scripted/{name}": OfferedModel(
+                info=ModelInfo(name=f"scripted/{name}", provider="scripted", price=price), chat=chat
+            )
+            for name, chat in chats.items()
+        }
+
+    @property
+    def default_model(self) -> str:
+        """The first name."""
+        return next(iter(self._models))
+
+    def list(self) -> Sequence[ModelInfo]:
+        """See ``ModelCatalogue``."""
+        return [self._models[name].info for name in sorted(self._models)]
+
+    def resolve(self, name: str) -> OfferedModel:
+        """See ``ModelCatalogue``."""
+        if name not in self._models:
+            raise ModelUnknown(model=name)
+        return self._models[name]
