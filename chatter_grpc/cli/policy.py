@@ -12,6 +12,7 @@ from rich.table import Table
 
 from chatter_grpc.rpc.contract import SERVICES, methods_of
 from chatter_grpc.rpc.policy import read_policies
+from chatter_grpc.rpc.service_config import render
 
 app = typer.Typer(add_completion=False)
 
@@ -21,12 +22,18 @@ PIPE_WIDTH: Final = 200
 
 def policy(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table.")] = False,
+    for_clients: Annotated[
+        bool, typer.Option("--service-config", help="What clients may repeat by themselves, as gRPC's service config.")
+    ] = False,
 ) -> None:
     """Show who may call which method, and what a call costs.
 
     Read from the descriptors of the contract: the same that the server enforces. A limit holds for each caller and rate
     class; `cost` is what a call takes of it.
     """
+    if for_clients:
+        typer.echo(render(), nl=False)
+        return
     rows = list(describe_methods())
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

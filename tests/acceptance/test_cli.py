@@ -209,6 +209,11 @@ def test_the_policy_is_there_for_programs(tmp_path: Path) -> None:
     }
 
 
+def test_the_service_config_of_clients_is_made_from_the_contract(invoke: Invoke) -> None:
+    printed = invoke("policy", "--service-config").stdout
+    assert printed == (ROOT / "clients" / "service_config.json").read_text()
+
+
 def test_the_settings_are_shown_with_their_sources_and_without_secrets(tmp_path: Path) -> None:
     given = {
         "secret": "planted-secret",

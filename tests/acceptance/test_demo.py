@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from chatter_grpc.cli.demo.command import INTERRUPTED
 from chatter_grpc.cli.demo.server import ServerFailed, run_server
 from tests.support.processes import ROOT, SECONDS, Process, environment, run_command, running
 
@@ -109,6 +110,20 @@ def test_ctrl_c_ends_it_its_server_and_its_data(kept: Kept) -> None:
     assert kept.process.stop(signal.SIGINT) == 0
     assert not list(kept.scratch.iterdir())
     assert run_command(kept.scratch, "health", "--address", address).returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_at_work_it_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    with running(tmp_path, "demo") as process:
+        process.wait_for_line("Starting a server")
+        assert process.stop(number) == INTERRUPTED
+    assert not list(scratch.iterdir())
+    assert process.err.read_text() == ""
 
 
 def test_on_a_terminal_it_has_colours(tmp_path: Path) -> None:

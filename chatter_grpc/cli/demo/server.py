@@ -47,16 +47,14 @@ class DemoServer:
         """Wait for the process to end by itself; return its exit code."""
         return await self._process.wait()
 
-    async def stop(self) -> None:
-        """Stop it gracefully; raises ``ServerFailed`` where it takes too long or ends with an exit code."""
+    async def stop(self) -> int:
+        """Stop it gracefully and return its exit code; raises ``ServerFailed`` where it takes too long."""
         if self._process.returncode is None:
             self._process.terminate()
         try:
-            code = await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+            return await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         except TimeoutError:
             raise await self.failure(f"The server does not stop within {STOP_SECONDS:g} seconds") from None
-        if code:
-            raise await self.failure(f"The server ended with {code}")
 
     async def kill(self) -> None:
         """End it for certain, if it has not ended yet."""
@@ -95,9 +93,11 @@ async def run_server(directory: Path) -> AsyncIterator[DemoServer]:
         await server.wait_until_ready()
         yield server
     except asyncio.CancelledError:
+        # Its exit code says nothing: it may not even have come to the point where it stops gracefully.
         await server.stop()
         raise
     else:
-        await server.stop()
+        if code := await server.stop():
+            raise await server.failure(f"The server ended with {code}")
     finally:
         await server.kill()
