@@ -73,6 +73,29 @@ async def test_processes_that_migrate_at_once_all_find_it_done(empty_url: str) -
     assert await schema.is_current(empty_url)
 
 
+async def test_on_postgres_a_migration_waits_for_the_one_that_is_at_work(
+    postgres_databases: PostgresDatabases,
+) -> None:
+    with postgres_databases.empty() as url:
+        database = Database(url)
+        async with asyncio.timeout(60), database.writing() as at_work:
+            await at_work.run(schema._LOCK)
+            migration = asyncio.create_task(schema.migrate(url))
+            while not await somebody_waits(database):  # noqa: ASYNC110 - another process is looked at
+                await asyncio.sleep(0.02)
+            assert await schema.current(url) is None
+        await migration
+        assert await schema.is_current(url)
+        await database.close()
+
+
+async def somebody_waits(database: Database) -> bool:
+    """Whether a connection waits for an advisory lock."""
+    waiting = text("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()")
+    async with database.reading() as statements:
+        return bool(await statements.rows(waiting))
+
+
 async def test_a_migration_that_breaks_leaves_the_database_as_it_was(empty_url: str) -> None:
     def upgrade_and_break(connection: Connection) -> None:
         schema._upgrade(connection)
