@@ -27,8 +27,6 @@ from sqlalchemy.types import TypeEngine
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-# Collation "C" orders by code point and lowers ASCII letters alone, as SQLite does, and is the fastest there is.
-TEXT: Final[TypeEngine[str]] = Text().with_variant(Text(collation="C"), "postgresql")
 # SQLite numbers rows by itself only in a column of exactly its type INTEGER.
 SERIAL: Final[TypeEngine[int]] = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -41,6 +39,30 @@ def micros_of(moment: datetime) -> int:
 def moment_of(micros: int) -> datetime:
     """Return the moment that lies so many microseconds after the epoch, in UTC."""
     return EPOCH + timedelta(microseconds=micros)
+
+
+class AnyText(TypeDecorator[str]):
+    """A text of any characters but lone surrogates.
+
+    PostgreSQL refuses U+0000, and to SQLite's functions it is the end of the text. So it is written as U+0001 U+0001,
+    and U+0001 as U+0001 U+0002, which keeps the order of texts.
+    """
+
+    # Collation "C" orders by code point and lowers ASCII letters alone, as SQLite does, and is the fastest there is.
+    impl = Text().with_variant(Text(collation="C"), "postgresql")
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Write what needs it in another way."""
+        if value is not None and ("\x00" in value or "\x01" in value):
+            return value.replace("\x01", "\x01\x02").replace("\x00", "\x01\x01")
+        return value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Read what was written in another way."""
+        if value is not None and "\x01" in value:
+            return value.replace("\x01\x01", "\x00").replace("\x01\x02", "\x01")
+        return value
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -88,6 +110,9 @@ class Document(TypeDecorator[Any]):
         return self._decoder.decode(value)
 
 
+_ANY_TEXT: Final = AnyText()
+
+
 class _TextList(TypeDecorator[Sequence[str]]):
     """Several texts in one parameter, so that the statement is the same however many there are."""
 
@@ -96,7 +121,7 @@ class _TextList(TypeDecorator[Sequence[str]]):
 
     def process_bind_param(self, value: Sequence[str] | None, dialect: Dialect) -> Any:
         """Encode as what ``json_each`` or ``ANY`` takes."""
-        texts = list(value or ())
+        texts = [_ANY_TEXT.process_bind_param(text, dialect) for text in value or ()]
         return texts if dialect.name == "postgresql" else msgspec.json.encode(texts).decode()
 
 

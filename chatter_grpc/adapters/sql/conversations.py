@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import ForeignKey, Index, Row, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chatter_grpc.adapters.sql.columns import Document
+from chatter_grpc.adapters.sql.columns import AnyText, Document
 from chatter_grpc.adapters.sql.paging import Order, read_page
 from chatter_grpc.adapters.sql.rows import Stored, Used, usage_of_row, usage_values
 from chatter_grpc.adapters.sql.statements import Statements
@@ -145,9 +145,8 @@ class SqlConversations:
         if wanted.text:
             # `bytes` know the case of ASCII letters alone, as `lower` does here on both databases.
             text = wanted.text.encode().lower().decode()
-            query = query.where(
-                or_(*(func.lower(field).contains(text, autoescape=True) for field in (row.title, row.description)))
-            )
+            lowered = (func.lower(field, type_=AnyText()) for field in (row.title, row.description))
+            query = query.where(or_(*(field.contains(text, autoescape=True) for field in lowered)))
         order, descending = _ORDERS[wanted.order]
         return await read_page(self._sql, query, order, page, _conversation_of, descending=descending)
 

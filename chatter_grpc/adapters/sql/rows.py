@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, MetaData, Table
 from sqlalchemy.orm import DeclarativeBase, Mapped
 
-from chatter_grpc.adapters.sql.columns import TEXT, UtcTime
+from chatter_grpc.adapters.sql.columns import AnyText, UtcTime
 from chatter_grpc.core.usage import Usage
 
 
@@ -21,7 +21,7 @@ class Stored(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {str: TEXT, int: BigInteger(), datetime: UtcTime()}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {str: AnyText(), int: BigInteger(), datetime: UtcTime()}
 
     @classmethod
     def table(cls) -> Table:

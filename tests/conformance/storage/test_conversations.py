@@ -60,7 +60,11 @@ async def test_a_conversation_comes_back_as_it_was_stored(storage: Storage) -> N
 async def test_a_foreign_conversation_is_not_found(storage: Storage) -> None:
     conversation, other = await store_conversation(storage), await store_user(storage)
     async with storage.write() as tx:
-        for owner_id, conversation_id in ((other.id, conversation.id), (conversation.owner_id, "conv_none")):
+        for owner_id, conversation_id in (
+            (other.id, conversation.id),
+            (conversation.owner_id, "conv_none"),
+            (conversation.owner_id, f"{conversation.id}\x00"),
+        ):
             with pytest.raises(ConversationNotFound):
                 await tx.conversations.get(owner_id, conversation_id)
             with pytest.raises(ConversationNotFound):
@@ -68,6 +72,21 @@ async def test_a_foreign_conversation_is_not_found(storage: Storage) -> None:
             with pytest.raises(ConversationNotFound):
                 await tx.conversations.replace(replace(conversation, id=conversation_id, owner_id=owner_id))
         assert (await tx.conversations.list(other.id, ConversationFilter(), PageRequest())).items == ()
+        assert await tx.conversations.get(conversation.owner_id, conversation.id) == conversation
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet=st.one_of(st.sampled_from("\x00\x01\x02a%"), st.characters(exclude_categories=["Cs"]))))
+async def test_texts_of_any_characters_come_back_as_they_were_stored(storage: Storage, text: str) -> None:
+    conversation = await store_conversation(
+        storage,
+        title=text,
+        description=text,
+        settings=ModelSettings(model=text, system_prompt=text),
+        tags=(text,),
+        metadata={text: text},
+    )
+    async with storage.read() as tx:
         assert await tx.conversations.get(conversation.owner_id, conversation.id) == conversation
 
 
@@ -179,6 +198,7 @@ async def test_conversations_are_listed_by_tag_as_it_is_now(storage: Storage) ->
         ("a%b", False),
         ("\\", False),
         ("absent", False),
+        ("\x00", False),
     ],
 )
 async def test_text_is_found_in_title_and_description_whatever_the_case_of_ascii_letters(
@@ -208,12 +228,25 @@ KEYS: dict[ConversationOrder, Callable[[Conversation], Any]] = {
 }
 
 
+async def test_a_text_is_found_on_both_sides_of_its_control_characters(storage: Storage) -> None:
+    conversation = await store_conversation(storage, title="first\x00second\x01third", tags=("a\x00",))
+    for wanted in (
+        *(ConversationFilter(text=text) for text in ("first", "second", "t\x00s", "d\x01t")),
+        ConversationFilter(tag="a\x00"),
+    ):
+        assert await list_all(storage, conversation.owner_id, wanted) == [conversation]
+    assert await list_all(storage, conversation.owner_id, ConversationFilter(tag="a")) == []
+
+
 @pytest.mark.parametrize("order", ConversationOrder)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     drawn=st.lists(
         # Few values, so that many are equal; letters whose order a locale would turn around.
-        st.tuples(st.sampled_from(["", "a", "B", "ä", "Z", "a b", "\U0001f600", "\uffee"]), st.integers(0, 2)),
+        st.tuples(
+            st.sampled_from(["", "a", "B", "ä", "a b", "\U0001f600", "\uffee", "a\x00", "a\x01", "a\x02", "a\x01\x00"]),
+            st.integers(0, 2),
+        ),
         max_size=9,
     ),
     size=st.integers(1, 5),

@@ -223,6 +223,7 @@ async def test_active_runs_are_those_of_the_owners_that_are_named(storage: Stora
         assert await tx.runs.active([service.id, subject], subjects.conversation_id) == (subjects,)
         assert await tx.runs.active([service.id], ended.conversation_id) == ()
         assert await tx.runs.active([]) == ()
+        assert await tx.runs.active(["\x00", f"{service.id}\x00"]) == ()
 
 
 async def test_active_runs_of_very_many_owners_are_found_all_the_same(storage: Storage) -> None:

@@ -30,6 +30,7 @@ async def test_there_is_no_account_where_there_is_none(storage: Storage) -> None
         assert await tx.users.get("user_none") is None
         assert await tx.users.find("nobody") is None
         assert await tx.users.find("") is None
+        assert await tx.users.find("\x00") is None
 
 
 @pytest.mark.parametrize("change", [str, str.upper, str.lower, str.title])
