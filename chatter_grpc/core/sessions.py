@@ -34,7 +34,7 @@ class RefreshToken:
 
 
 class SessionStore(Protocol):
-    """Keeps sessions and their refresh tokens, inside a transaction."""
+    """Keeps sessions and their refresh tokens, inside a transaction. An open session has neither ended nor expired."""
 
     async def add(self, session: Session, token: RefreshToken) -> None:
         """Insert a session with its first refresh token."""

@@ -73,7 +73,8 @@ class Storage(Protocol):
     def write(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that writes: committed when the block ends, rolled back when it raises.
 
-        Raises ``StorageUnavailable``, on opening, within or on commit.
+        Raises ``StorageUnavailable``, on opening, within or on commit. A block in which a statement failed is not
+        committed, even where it went on: its end raises that error again.
         """
         ...
 

@@ -123,7 +123,7 @@ class RunStore(Protocol):
     async def finish(self, end: RunEnd, last: Batch) -> bool:
         """Append an attempt's last events and end its run, if the attempt still is the current one of an active run.
 
-        Returns ``False``, with nothing written, where it is not.
+        Returns ``False``, with nothing written, where it is not, or where the events do not continue the run's log.
         """
         ...
 
