@@ -1,4 +1,4 @@
-"""Wake-ups: how readers hear that a run has new committed events. Losing one costs a second, never an event."""
+"""Wake-ups: how readers hear that a run has new committed events; losing one costs a second, never an event."""
 
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
