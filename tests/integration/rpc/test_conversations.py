@@ -6,8 +6,16 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from chatter_grpc._gen.chatter.v1 import chat_service_pb2, content_pb2, conversation_pb2, run_pb2, run_service_pb2
+from chatter_grpc._gen.chatter.v1 import (
+    chat_service_pb2,
+    content_pb2,
+    conversation_pb2,
+    error_reason_pb2,
+    run_pb2,
+    run_service_pb2,
+)
 from chatter_grpc.adapters.models.scripted import Gate, ScriptedChat
+from chatter_grpc.core.errors import ProviderRefused
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
 from tests.support.edge import ANSWER, CHAT, Account, Edge, EdgeOptions
 
@@ -152,3 +160,22 @@ class TestAtWork:
         assert (run.state, run.cancel_requested) == (run_pb2.RUN_STATE_CANCELLED, True)
         assert run.kind == run_pb2.WORKFLOW_KIND_PLAIN
         assert run.HasField("finish_time")
+
+
+class TestFailing:
+    """With a provider that refuses."""
+
+    @pytest.fixture
+    def options(self) -> EdgeOptions:
+        return EdgeOptions(model=ScriptedChat((ProviderRefused(provider="scripted", status=401),)))
+
+    async def test_a_run_that_failed_says_why(self, edge: Edge, account: Account, conversation_id: str) -> None:
+        sent = await edge.send(account.metadata, conversation_id, "Hello?", "1")
+        assert sent.code is grpc.StatusCode.OK
+        first = chat_service_pb2.SendMessageResponse.FromString(sent.responses[0])
+        request = run_service_pb2.GetRunRequest(run_id=first.events[0].run_started.run_id)
+        answer = await edge.call("/chatter.v1.RunService/GetRun", request, account.metadata)
+        run = run_service_pb2.GetRunResponse.FromString(answer.responses[0]).run
+        assert run.state == run_pb2.RUN_STATE_FAILED
+        assert run.failure.reason == error_reason_pb2.ERROR_REASON_PROVIDER_REFUSED
+        assert run.failure.message

@@ -1,7 +1,12 @@
 """What the log may show of a request: what the contract marks as secret or content is not there."""
 
+from typing import Any
+
+from google.protobuf.message_factory import GetMessageClass
+
 from chatter_grpc._gen.chatter.v1 import auth_service_pb2, chat_service_pb2, content_pb2, conversation_pb2, run_pb2
 from chatter_grpc.rpc.redaction import REDACTED, redacted
+from tests.support.protos import compile_proto
 
 
 def test_passwords_and_names_are_redacted_and_the_rest_is_shown() -> None:
@@ -49,3 +54,11 @@ def test_long_texts_and_lists_are_cut_and_unknown_enum_numbers_shown() -> None:
     assert shown["request_id"] == "x" * 200 + "… (1000 characters)"
     assert len(shown["tags"]) == 20
     assert redacted(chat_service_pb2.ListConversationsRequest(order=99)) == {"order": 99}  # type: ignore[arg-type]
+
+
+def test_other_maps_are_shown_and_bytes_by_their_size() -> None:
+    source = compile_proto("message Case { map<string, int32> counts = 1; bytes raw = 2; repeated bytes raws = 3; }")
+    message: Any = GetMessageClass(source.message_types_by_name["Case"])(
+        counts={"b": 2, "a": 1}, raw=b"planted", raws=[b"x"]
+    )
+    assert redacted(message) == {"counts": {"a": 1, "b": 2}, "raw": "7 bytes", "raws": ["1 bytes"]}
