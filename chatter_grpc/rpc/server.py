@@ -53,8 +53,8 @@ KEEPALIVE_SECONDS: Final = 60
 KEEPALIVE_TIMEOUT_SECONDS: Final = 20
 # How often a client may send pings of its own.
 SHORTEST_PING_SECONDS: Final = 10
-# Up to here requests that are too large are read, so that they can be answered with their reason.
-READ_BYTES_FACTOR: Final = 4
+# So much more than allowed is still read, so that a request that is too large can be answered with its reason.
+READ_ANYWAY_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ def register(server: Any, services: Services, settings: EdgeSettings) -> None:
 def options(settings: EdgeSettings) -> Sequence[tuple[str, int]]:
     """Return the options of the transport."""
     return (
-        ("grpc.max_receive_message_length", settings.facts.max_request_bytes * READ_BYTES_FACTOR),
+        ("grpc.max_receive_message_length", settings.facts.max_request_bytes + READ_ANYWAY_BYTES),
         ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", SHORTEST_PING_SECONDS * 1000),

@@ -14,7 +14,7 @@ from chatter_grpc.rpc.interceptors.layer import Context, Layer, Next, proceed
 from chatter_grpc.rpc.redaction import redacted
 
 # Codes that are the server's fault.
-FAULTS: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
+FAULTS: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 
 
 class AccessLogInterceptor(Layer):
@@ -37,8 +37,8 @@ class AccessLogInterceptor(Layer):
             self._note(call, grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED)
             raise
         except Exception:
-            # Errors have become statuses further in; what comes up here without one is grpc's own and UNKNOWN.
-            self._note(call, code_of(context) or grpc.StatusCode.UNKNOWN)
+            # Errors have become statuses further in; what comes up here without one met a client that had gone.
+            self._note(call, code_of(context) or grpc.StatusCode.CANCELLED)
             raise
         self._note(call, code_of(context) or grpc.StatusCode.OK)
         return response

@@ -25,13 +25,20 @@ class ErrorsInterceptor(Layer):
             return await proceed(method, request_or_iterator, context)
         except ChatterError as error:
             raised = error
-        except (grpc.aio.AbortError, grpc.aio.InternalError):
-            # The call is over already: it was aborted, or the client went away while something was being sent.
-            raise
-        except Exception as fault:  # noqa: BLE001 - the boundary: whatever it is, the caller gets a status
+        except Exception as fault:
+            if is_over(fault):
+                raise
             self._log.error("fault", call_id=current_call().id, method=method_name, exc_info=fault)
             raised = Internal()
         call = current_call()
         refusal = refusal_of(raised, call.id)
         trailing: Any = (*refusal.trailing_metadata, *call.trailing)
         return await context.abort(refusal.code, refusal.details, trailing)
+
+
+def is_over(error: Exception) -> bool:
+    """Whether an error is grpc's way to say that a call has ended already.
+
+    It was aborted, or the client went away or the server stopped while something was being sent.
+    """
+    return isinstance(error, grpc.aio.BaseError) and not isinstance(error, grpc.aio.UsageError)

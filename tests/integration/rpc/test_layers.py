@@ -1,12 +1,14 @@
 """The chain of interceptors lets streams pass untouched and covers the whole contract."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 import pytest
 
-from chatter_grpc._gen.chatter.v1 import auth_service_pb2_grpc, run_service_pb2
+from chatter_grpc._gen.chatter.v1 import auth_service_pb2_grpc, run_service_pb2, run_service_pb2_grpc
 from chatter_grpc.core.limits import Limit
 from chatter_grpc.rpc import server as server_module
 from chatter_grpc.rpc.contract import SERVICES
@@ -14,7 +16,8 @@ from chatter_grpc.rpc.faults import ContractFault
 from chatter_grpc.rpc.policy import RateClass
 from chatter_grpc.rpc.server import EdgeServer
 from chatter_grpc.rpc.services.runs import RunService
-from tests.support.edge import UNLIMITED, Account, Edge, EdgeOptions, edge_settings
+from tests.support.edge import DEADLINE, UNLIMITED, Account, Edge, EdgeOptions, edge_settings
+from tests.support.logs import Log
 
 pytestmark = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 WATCH = "/chatter.v1.RunService/WatchRun"
@@ -58,19 +61,48 @@ async def test_a_handler_that_yields_would_be_found_out(
     assert (answer.responses, answer.code) == ([], grpc.StatusCode.INTERNAL)
 
 
+async def test_a_client_that_leaves_in_the_middle_of_a_stream_is_no_fault(
+    edge: Edge, account: Account, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+
+    async def go_on(self: object, request: Any, context: Any) -> None:
+        try:
+            while True:
+                await context.write(run_service_pb2.WatchRunResponse(cursor="x" * 10_000))
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(RunService, "WatchRun", go_on)
+    async with another_server(edge):
+        stub = run_service_pb2_grpc.RunServiceStub(edge.channel)
+        call = stub.WatchRun(REQUEST, metadata=tuple(account.metadata), timeout=DEADLINE)
+        await call.read()
+        call.cancel()
+        await asyncio.wait_for(ended.wait(), DEADLINE)
+    assert [event["code"] for event in log.events("call")] == ["CANCELLED"]
+    assert not log.events("fault")
+
+
 async def restarted(edge: Edge, account: Account) -> Any:
     """Watch with a server that was made after the handler was replaced."""
+    async with another_server(edge):
+        return await edge.call(WATCH, REQUEST, account.metadata)
+
+
+@asynccontextmanager
+async def another_server(edge: Edge) -> AsyncIterator[None]:
+    """Have the edge's channel lead to a server that is made now."""
     address = f"{edge.address}.again"
     again = EdgeServer(edge.services, edge_settings(address, EdgeOptions(model=edge.model)))
     await again.start()
+    before = edge.channel
     try:
-        async with grpc.aio.insecure_channel(address) as channel:
-            edge.channel, channel_before = channel, edge.channel
-            answer = await edge.call(WATCH, REQUEST, account.metadata)
-            edge.channel = channel_before
+        async with grpc.aio.insecure_channel(address) as edge.channel:
+            yield
     finally:
+        edge.channel = before
         await again.stop(0)
-    return answer
 
 
 async def test_a_limit_below_a_methods_cost_keeps_the_server_from_starting(edge: Edge) -> None:
