@@ -37,13 +37,18 @@ async def write_answer(step: StepWriter, model: OfferedModel, request: ModelRequ
         if answer.finish_reason is None:
             raise ProviderStreamBroken(provider=model.info.provider)
         return answer.message.finish(answer.finish_reason, answer.usage())
-    except asyncio.CancelledError:
-        if answer.message.started:
+    except BaseException:
+        if not _is_cancelled():
+            answer.message.discard(answer.usage())
+        elif answer.message.started:
             answer.message.finish(FinishReason.CANCELLED, answer.usage())
         raise
-    except Exception:
-        answer.message.discard(answer.usage())
-        raise
+
+
+def _is_cancelled() -> bool:
+    # A provider whose connection fails to close as it is cancelled may raise something else.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Answer:

@@ -50,11 +50,12 @@ async def end_run(
     now: datetime,
     *,
     give_up_after: float = GIVE_UP_SECONDS,
+    retry_pause: float = RETRY_PAUSE,
 ) -> bool:
     """Write the end of a run; ``last`` are its last events, the terminal one included.
 
     Returns whether the attempt still held the run; where it did not, nothing is written. While the database is away it
-    is tried again for ``give_up_after`` seconds, then ``StorageUnavailable`` is raised.
+    is tried again every ``retry_pause`` for ``give_up_after`` seconds, then ``StorageUnavailable`` is raised.
     """
     failure = outcome.failure
     end = RunEnd(
@@ -77,7 +78,7 @@ async def end_run(
             if time.monotonic() >= give_up_at:
                 raise
             unsure = True
-            await asyncio.sleep(RETRY_PAUSE)
+            await asyncio.sleep(retry_pause)
 
 
 async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: tuple[Message, ...]) -> bool:

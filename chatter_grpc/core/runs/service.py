@@ -22,13 +22,21 @@ _log = logging.getLogger(__name__)
 
 
 class Runs:
-    """The use-cases of runs."""
+    """The use-cases of runs. ``cancel_seconds`` is how long to wait for the end of a run that is cancelled."""
 
-    def __init__(self, storage: Storage, supervisor: Supervisor, readers: Readers, clock: Clock) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        supervisor: Supervisor,
+        readers: Readers,
+        clock: Clock,
+        cancel_seconds: float = CANCEL_SECONDS,
+    ) -> None:
         self._storage = storage
         self._supervisor = supervisor
         self._readers = readers
         self._clock = clock
+        self._cancel_seconds = cancel_seconds
 
     async def get(self, caller: Caller, run_id: str) -> Run:
         """Return one of the caller's runs; raises ``RunNotFound``."""
@@ -50,7 +58,7 @@ class Runs:
         return RunReader(self._readers, run_id, position)
 
     async def cancel(self, caller: Caller, run_id: str) -> Run:
-        """Cancel one of the caller's runs and return it as it ended, or as it is when ``CANCEL_SECONDS`` are over.
+        """Cancel one of the caller's runs and return it as it ended, or as it is when ``cancel_seconds`` are over.
 
         The intent is durable before anyone acts on it, and is carried out even if the one who asks goes away. Raises
         ``RunNotFound``, and ``RunAlreadyFinished`` where the run ended otherwise before.
@@ -82,10 +90,10 @@ class Runs:
         return run
 
     async def _ended(self, caller: Caller, run_id: str) -> Run:
-        """Return the run once it has ended, or as it is when ``CANCEL_SECONDS`` are over."""
+        """Return the run once it has ended, or as it is when ``cancel_seconds`` are over."""
         loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + CANCEL_SECONDS
-        await self._supervisor.wait_ended(run_id, CANCEL_SECONDS)
+        give_up_at = loop.time() + self._cancel_seconds
+        await self._supervisor.wait_ended(run_id, self._cancel_seconds)
         while True:
             run = await self.get(caller, run_id)
             if run.state is not RunState.RUNNING or loop.time() > give_up_at:

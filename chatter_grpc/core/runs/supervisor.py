@@ -188,11 +188,18 @@ class Supervisor:
         if last is None:
             return
         size = tail.size
-        give_up_after = self._committer.settings.give_up_after
+        patience = self._committer.settings
         try:
-            now = self._clock()
             ended = await end_run(
-                self._storage, run, outcome, last, writer.messages, writer.usage, now, give_up_after=give_up_after
+                self._storage,
+                run,
+                outcome,
+                last,
+                writer.messages,
+                writer.usage,
+                self._clock(),
+                give_up_after=patience.give_up_after,
+                retry_pause=patience.retry_pause,
             )
         except StorageUnavailable:
             return

@@ -1,0 +1,32 @@
+"""What the tests of runs have: a caller, and a conversation of hers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.conversations import Conversation, Memory, ModelSettings
+from chatter_grpc.core.storage import Storage
+from tests.support.desk import add_caller
+from tests.support.records import store_conversation
+
+
+@pytest.fixture
+async def caller(storage: Storage) -> Caller:
+    return await add_caller(storage, "ada")
+
+
+@pytest.fixture
+async def conversation(storage: Storage, caller: Caller) -> Conversation:
+    """A conversation with no settings of its own."""
+    return await store_conversation(storage, caller.owner_id, settings=ModelSettings(), memory=Memory())
+
+
+@pytest.fixture(autouse=True)
+async def _no_task_is_left() -> AsyncIterator[None]:
+    """Whatever a test stops has stopped, and all its work with it."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"these tasks are left: {left}"
