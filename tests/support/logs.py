@@ -1,5 +1,6 @@
 """The log of a test, as events."""
 
+import asyncio
 import io
 import json
 import logging
@@ -11,9 +12,28 @@ import structlog
 
 from chatter_grpc.logs import set_up_logs
 
+DEADLINE = 10.0
+
 
 class Log(io.StringIO):
     """A stream of JSON lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        """Take a line, and have those look again who wait for one."""
+        self._news.set()
+        return super().write(text)
+
+    async def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
+        """Return the events of a name once there are so many: a refused caller hears of it before the log does."""
+        async with asyncio.timeout(DEADLINE):
+            while len(self.events(name)) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.events(name)
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The events, or those of one name."""

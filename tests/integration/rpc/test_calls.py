@@ -69,7 +69,7 @@ async def test_a_refused_call_carries_its_id_in_metadata_and_details(edge: Edge,
 async def test_each_call_is_one_line_in_the_log(log: Log, edge: Edge, account: Account) -> None:
     request = chat_service_pb2.GetConversationRequest(conversation_id="conv_none")
     await edge.call(GET_CONVERSATION, request, (*account.metadata, ("x-call-id", "mine")))
-    (event,) = log.events("call")
+    (event,) = await log.wait_for("call")
     assert event.pop("timestamp")
     assert event.pop("duration_ms") > 0
     assert event == {
@@ -94,7 +94,7 @@ async def test_no_secret_that_is_planted_in_any_request_reaches_the_log(log: Log
         await edge.call(name, request, (*account.metadata, ("x-chatter-trace", PLANTED)))
         await edge.call(name, request, (("authorization", f"Bearer {PLANTED}"),))
         await edge.call(name, PLANTED.encode(), account.metadata)
-    assert len(log.events("call")) == 3 * len(methods)
+    assert len(await log.wait_for("call", 3 * len(methods))) == 3 * len(methods)
     assert len(log.events("request")) == 2 * len(methods)
     assert PLANTED not in log.getvalue()
     assert account.access_token not in log.getvalue()
@@ -151,7 +151,7 @@ async def test_a_fault_shows_its_call_id_and_nothing_else(
     assert fault["call_id"] == answer.trailing["x-call-id"]
     assert fault["exception"][0]["type"] == "builtins.RuntimeError"
     assert fault["exception"][0]["frames"][-1].endswith("break_down")
-    assert log.events("call")[0]["level"] == "error"
+    assert (await log.wait_for("call"))[0]["level"] == "error"
     assert PLANTED not in log.getvalue() + repr(answer)
 
 
@@ -173,7 +173,7 @@ async def test_a_call_that_the_client_gives_up_is_logged_as_such(
     await asyncio.wait_for(entered.wait(), DEADLINE)
     call.cancel()
     await asyncio.wait_for(left.wait(), DEADLINE)
-    assert log.events("call")[0]["code"] == "CANCELLED"
+    assert (await log.wait_for("call"))[0]["code"] == "CANCELLED"
 
 
 async def test_an_unknown_method_is_unimplemented(edge: Edge) -> None:

@@ -80,7 +80,7 @@ async def test_a_client_that_leaves_in_the_middle_of_a_stream_is_no_fault(
         await call.read()
         call.cancel()
         await asyncio.wait_for(ended.wait(), DEADLINE)
-    assert [event["code"] for event in log.events("call")] == ["CANCELLED"]
+    assert [event["code"] for event in await log.wait_for("call")] == ["CANCELLED"]
     assert not log.events("fault")
 
 
