@@ -11,7 +11,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from chatter_grpc.rpc.contract import SERVICES, methods_of
-from tests.support.edge import CHAT, Account, Edge
+from tests.support.edge import ANSWER, CHAT, Account, Edge
 
 LISTS = [name for name, method in methods_of(SERVICES) if "page_token" in method.input_type.fields_by_name]
 METHODS = dict(methods_of(SERVICES))
@@ -126,6 +126,26 @@ async def test_a_list_goes_on_after_the_longest_title_there_can_be(edge: Edge, a
         ids, request.page_token = await page(edge, account, name, request)
         seen += ids
     assert (len(set(seen)), request.page_token) == (3, "")
+
+
+async def test_a_page_of_long_messages_ends_early_and_the_list_goes_on(
+    edge: Edge, account: Account, filled: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{CHAT}/ListMessages"
+    whole, _ = await page(edge, account, name, asked(name, filled))
+    # As long as two questions and an answer.
+    monkeypatch.setattr("chatter_grpc.core.message_service.PAGE_BYTES", 2 * len("Hello?") + len(ANSWER))
+    request = asked(name, filled)
+    sizes: list[int] = []
+    joined: list[str] = []
+    while not joined or request.page_token:
+        ids, request.page_token = await page(edge, account, name, request)
+        sizes.append(len(ids))
+        joined += ids
+    assert joined == whole
+    assert sizes == [3, 2, 2, 2, 2, 2, 1]
+    monkeypatch.setattr("chatter_grpc.core.message_service.PAGE_BYTES", 1)
+    assert len((await page(edge, account, name, asked(name, filled)))[0]) == 1
 
 
 @pytest.mark.parametrize(
