@@ -70,10 +70,10 @@ async def end_run(
     unsure = False
     while True:
         try:
-            if await _write(storage, run, end, last, stored):
+            # A commit whose answer was lost may have ended the run as we meant it to; its messages are there then.
+            if unsure and await _ended_as(storage, run, last):
                 return True
-            # After a commit whose answer was lost, the run has ended as we meant it to.
-            return unsure and await _ended_as(storage, run, last)
+            return await _write(storage, run, end, last, stored)
         except StorageUnavailable:
             if time.monotonic() >= give_up_at:
                 raise
