@@ -26,7 +26,7 @@ COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-ver
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo serve test check bench coverage generate format lock clean grpcurl
+.PHONY: help demo serve test check bench coverage generate derive format lock clean grpcurl
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -59,6 +59,10 @@ coverage: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests and require 90 % bra
 generate: $(PROJECT) ## Generate chatter_grpc/_gen from protos/
 	$(BIN)/python hatch_build.py
 	@touch $(GEN)
+
+derive: $(PROJECT) $(GEN) ## Derive the service config and the configuration reference anew
+	$(BIN)/chatter-grpc policy --service-config > clients/service_config.json
+	$(BIN)/chatter-grpc config --markdown > docs/configuration.md
 
 format: $(DEV) ## Bring code and protos into their form
 	$(BIN)/ruff check --fix .
