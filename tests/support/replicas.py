@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -34,7 +35,7 @@ from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.frames import frame_of
 from tests.support.fold import ClientFold
-from tests.support.waiting import MINUTE, soon, until
+from tests.support.waiting import MINUTE, eventually, soon, until
 
 COMMITS = CommitSettings(interval=0.002, retry_pause=0.002)
 RUNS = RunSettings(cancel_poll=0.01)
@@ -222,6 +223,10 @@ class Process:
         client = Client(await self.runs.watch(caller, run_id, position or LogPosition()), caller)
         return await client.read_to_end()
 
+    def follow_along(self, caller: Caller, run_id: str) -> "asyncio.Task[ClientFold]":
+        """Read a run to its end beside what else happens, as the client that sent the message does."""
+        return asyncio.create_task(Client(self.runs.reader(run_id), caller).read_to_end())
+
     async def until_written(self, run_id: str, seq: int = FIRST_PIECE) -> None:
         """Return once the run at work here has written so many events."""
         await until(lambda: (tail := self.supervisor.tail(run_id)) is not None and tail.last_seq >= seq)
@@ -232,10 +237,12 @@ class Process:
 
     async def ended(self, caller: Caller, run_id: str) -> Run:
         """Return a run once it has ended in the database."""
-        async with asyncio.timeout(MINUTE):
-            while (run := await self.run_of(caller, run_id)).state is RunState.RUNNING:
-                await asyncio.sleep(0.005)
-        return run
+
+        async def has_ended() -> bool:
+            return (await self.run_of(caller, run_id)).state is not RunState.RUNNING
+
+        await eventually(has_ended)
+        return await self.run_of(caller, run_id)
 
 
 class Client:
@@ -287,6 +294,6 @@ async def stored_fold(storage: Storage, run_id: str) -> Fold:
     async with storage.read() as tx:
         entries = await tx.runs.read_log(run_id, LogPosition(), 1 << 30)
     numbers = [(entry.first_seq, entry.seq) for entry in entries]
-    assert all(after[0] == before[1] + 1 for before, after in zip(numbers, numbers[1:], strict=False))
+    assert all(after[0] == before[1] + 1 for before, after in pairwise(numbers))
     fold.take(entries)
     return fold

@@ -21,6 +21,13 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Return once a condition that takes a look elsewhere holds; raises ``TimeoutError`` where it never does."""
+    async with asyncio.timeout(MINUTE):
+        while not await condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
 def run_alone(work: Coroutine[Any, Any, Result]) -> Result:
     """Do a piece of work in an event loop of its own, for tests that hypothesis calls many times.
 

@@ -69,7 +69,7 @@ async def test_a_cancelled_answer_is_closed_kept_and_accounted_for(
     chat = talking()
     async with Process(storage, committer, Catalogue({"model": chat})) as here:
         run_id = await here.send(caller, conversation.id)
-        watching = asyncio.create_task(here.follow(caller, run_id))
+        watching = here.follow_along(caller, run_id)
         await spoken(chat)
         run = await soon(here.runs.cancel(caller, run_id))
         assert (run.state, chat.calls[0].state) == (RunState.CANCELLED, CallState.CLOSED)

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -281,7 +282,7 @@ async def test_of_starts_that_race_one_wins_and_the_others_hear_of_it(
         await here.follow(caller, run_id)
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[type[ChatterError], dict[str, Any]]] = {
     "archived": (ConversationArchived, {}),
     "deleted": (ConversationNotFound, {}),
     "someone else's": (ConversationNotFound, {}),
