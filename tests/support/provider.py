@@ -55,9 +55,9 @@ class Provider:
         self.standin.plan(*plans)
 
     def hold(self, *, after: int = 0, **plan: object) -> Gate:
-        """Plan an answer that stops after so many deltas until the gate is opened."""
+        """Plan an answer that stops after so many deltas until the gate is opened; a fault comes just after that."""
         gate = Gate(self._loop)
-        self.plan(Plan(gates={after: gate.event}, **plan))  # type: ignore[arg-type]
+        self.plan(Plan(gates={after: gate.event}, after=after, **plan))  # type: ignore[arg-type]
         return gate
 
     async def called(self, number: int = 1) -> Call:

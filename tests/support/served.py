@@ -31,6 +31,7 @@ UNLIMITED: Final = {
     "write_calls_per_minute": "1000000",
     "start_calls_per_minute": "1000000",
     "login_failures_per_address": "1000000",
+    "registrations_per_address": "1000000",
 }
 
 _numbers = itertools.count(1)

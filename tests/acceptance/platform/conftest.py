@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import pytest
 
+from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
+from chatter_grpc.adapters.tokens.passwords import Argon2Hasher
+from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.storage import Storage
 from tests.support.databases import PostgresDatabases
+from tests.support.edge import ANSWER, EdgeOptions, serve_edge
+from tests.support.identity import HandClock, Site
+from tests.support.logs import captured_log
 from tests.support.provider import Provider, provider_on_a_thread
 from tests.support.served import Account, Client, Served, served, signed_in
 
@@ -90,3 +97,14 @@ async def anyone(server: Served) -> AsyncIterator[Client]:
 @pytest.fixture
 async def ada(anyone: Client) -> Account:
     return await signed_in(anyone)
+
+
+@pytest.fixture
+async def in_loop(storage: Storage, committer: LogCommitter) -> AsyncIterator[Client]:
+    """A client of a server within the test's own loop, where what it does can be watched."""
+    hasher = Argon2Hasher()
+    replica = await Site(storage, HandClock(), hasher).start()
+    with captured_log():
+        async with serve_edge(replica, committer, EdgeOptions(model=ScriptedChat(answer_script(ANSWER)))) as edge:
+            yield Client(channel=edge.channel)
+    await hasher.close()

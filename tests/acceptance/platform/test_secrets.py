@@ -14,6 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.support.chats import raw_server
+from tests.support.databases import PostgresDatabases
 from tests.support.edge import Answer
 from tests.support.openai_plans import Fault, Plan
 from tests.support.outages import Line, line_to
@@ -114,8 +115,10 @@ async def answer_rudely(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 @pytest.fixture
-async def site(tmp_path: Path, postgres_url: str) -> AsyncIterator[Site]:
+async def site(tmp_path: Path, postgres_databases: PostgresDatabases) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
+        # Of its own, since it is used under another secret.
+        postgres_url = stack.enter_context(postgres_databases.fresh())
         provider = stack.enter_context(provider_on_a_thread(OPERATORS["provider key"]))
         line, url = stack.enter_context(line_to(postgres_url, password=OPERATORS["database password"]))
         rude = await stack.enter_async_context(raw_server(answer_rudely))
@@ -295,7 +298,7 @@ async def lose_the_database(spy: Spy, site: Site, conversation_id: str) -> None:
 
 def commands(server: Served, directory: Path) -> Iterator[str]:
     """What the other commands print, with the same settings and with a database that is not there."""
-    for arguments in (["config"], ["serve", "--listen", "127.0.0.1:0"], ["admin", "list-keys", "planted"]):
+    for arguments in (["config"], ["serve", "--listen", "127.0.0.1:0"]):
         done = run_command(directory, *arguments, **server.settings)
         assert (done.returncode == 0) == (arguments == ["config"]), done.stderr
         yield done.stdout + done.stderr

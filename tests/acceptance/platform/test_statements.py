@@ -1,0 +1,157 @@
+"""What each RPC asks the database: a bounded number of statements, each with the owner in it (T2, T17)."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from chatter_grpc.adapters.sql import schema
+from chatter_grpc.core.storage import Storage
+from chatter_grpc.core.usage import Usage
+from tests.support.records import LEASE, PROCESS, a_conversation, a_message, a_run, first_batch
+from tests.support.served import METHODS, Account, Client, message, signed_in
+
+# So many statements a call of each method takes at most, whatever there is in the database.
+BOUNDS: Final = {
+    "Register": 4,
+    "Login": 5,
+    "Refresh": 6,
+    "Logout": 2,
+    "GetMe": 1,
+    "CreateConversation": 3,
+    "GetConversation": 1,
+    "ListConversations": 1,
+    "UpdateConversation": 5,
+    "DeleteConversation": 6,
+    "ListMessages": 2,
+    "GetMessage": 1,
+    # The start of a run (9) and its end (4), which the stream waits for, and readings of its log in between.
+    "SendMessage": 16,
+    "GetRun": 1,
+    "ListRuns": 1,
+    "WatchRun": 3,
+    "CancelRun": 1,
+    "GetServerInfo": 0,
+}
+MANY: Final = 1001
+
+# Tables that callers reach, and those among the ones without an owner that stand for a row that has one.
+OWNED: Final = {table.name for table in schema.METADATA.tables.values() if "owner_id" in table.columns}
+OF_A_RUN: Final = {"run_log", "run_inputs"}
+# Statements on owned rows that do not name the owner, each with where that was made sure of.
+BY_ID_ALONE: Final = {
+    "UPDATE conversations SET message_count": "the run's own conversation, which its start locked with the owner",
+    "UPDATE runs SET state": "the supervisor's own run, fenced by its attempt",
+    "UPDATE runs SET cancel_requested_at": "runs that were read with their owner in the same transaction",
+}
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Collect the statements that are sent to any database until the block ends, in one line each."""
+    seen: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if not statement.startswith("BEGIN"):
+            seen.append(" ".join(statement.split()))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+async def call_everything(ada: Account, anyone: Client, conversation_id: str) -> dict[str, list[str]]:
+    """Call every method once so that it does all that it can, and return the statements of each."""
+    client = ada.client
+    session = await signed_in(anyone, "again")
+    first, _ = (await client.ok("ListMessages", conversation_id=conversation_id, page_size=2)).messages
+    doomed = await client.conversation(tags=["a", "b"])
+    calls: dict[str, dict[str, Any]] = {
+        "Register": {"username": doomed.id[5:], "email": f"{doomed.id}@b", "password": "long enough"},
+        "Login": {"login": ada.user.username, "password": ada.password},
+        "Refresh": {"refresh_token": session.tokens.refresh_token},
+        "Logout": {},
+        "CreateConversation": {"request_id": doomed.id[5:], "title": "x", "tags": ["a", "b", "c"]},
+        "UpdateConversation": {
+            "request_id": doomed.id[5:],
+            "conversation": {"id": conversation_id, "title": doomed.id, "tags": ["a", doomed.id[5:]]},
+            "update_mask": {"paths": ["title", "tags"]},
+        },
+        "ListConversations": {"tag": "a", "text": "x", "page_size": 1000},
+        "DeleteConversation": {"conversation_id": doomed.id},
+        "SendMessage": message(conversation_id, "Hello"),
+    }
+    ids = {"conversation_id": conversation_id, "message_id": first.id, "run_id": first.run_id}
+    found = {}
+    for name, (_, method) in METHODS.items():
+        given = {key: value for key, value in ids.items() if key in method.input_type.fields_by_name}
+        caller = session.client if name == "Logout" else client
+        with statements() as seen:
+            answer = await caller.call(name, **calls.get(name, given))
+        assert answer.reason == ("RUN_ALREADY_FINISHED" if name == "CancelRun" else ""), name
+        found[name] = list(seen)
+    return found
+
+
+async def fill(storage: Storage, owner_id: str, conversation: Any) -> None:
+    """Give an owner more of everything than a page holds."""
+    like = a_conversation(owner_id, id=conversation.id)
+    runs = [a_run(like, conversation_id="") for _ in range(MANY)]
+    texts = tuple(a_message(like, run.id, text="x") for run in runs)
+    async with storage.write() as tx:
+        for run in runs:
+            await tx.conversations.add(a_conversation(owner_id))
+            await tx.runs.add(run, first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+        await tx.messages.append(like.id, texts, Usage())
+
+
+@pytest.mark.platform("T2", "T17")
+async def test_every_rpc_takes_few_statements_and_each_names_the_owner(in_loop: Client) -> None:
+    """T17: a bound for every method. T2: the owner is a condition of every query on what has an owner."""
+    ada = await signed_in(in_loop)
+    conversation = await ada.client.conversation()
+    await ada.client.ask(conversation.id, "Hello")
+    found = await call_everything(ada, in_loop, conversation.id)
+    assert found.keys() == BOUNDS.keys()
+    assert {name: len(seen) for name, seen in found.items() if len(seen) > BOUNDS[name]} == {}
+    touched = set()
+    for name, seen in found.items():
+        for statement in seen:
+            tables = set(re.findall(r"(?:FROM|JOIN|UPDATE|INTO) (\w+)", statement))
+            touched |= tables
+            by_id_alone = any(statement.startswith(known) for known in BY_ID_ALONE)
+            if tables & OWNED and not statement.startswith("INSERT") and not by_id_alone:
+                assert re.search(r" WHERE .*\bowner_id (?:=|IN)", statement), f"{name}: {statement}"
+    assert touched & OWNED >= {"conversations", "messages", "runs", "conversation_tags", "requests"}
+    # What has no owner of its own is an account's, or a part of a run that was found with its owner.
+    accounts = {"users", "owners", "sessions", "refresh_tokens", "revocations"}
+    assert {table for table in touched if table in schema.METADATA.tables} - OWNED <= accounts | OF_A_RUN
+
+
+@pytest.mark.platform("T17")
+@pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
+async def test_more_of_everything_takes_no_more_statements(in_loop: Client, storage: Storage) -> None:
+    """T17: neither a longer page nor more rows around it."""
+    ada = await signed_in(in_loop)
+    conversation = await ada.client.conversation()
+    await ada.client.ask(conversation.id, "Hello")
+    few = await call_everything(ada, in_loop, conversation.id)
+    await fill(storage, ada.user.id, conversation)
+    many = await call_everything(ada, in_loop, conversation.id)
+    for name in METHODS.keys() - {"SendMessage", "WatchRun"}:
+        assert len(many[name]) == len(few[name]), name
+    for name, (_, method) in METHODS.items():
+        if "page_size" in method.input_type.fields_by_name:
+            for size in (1, 50, 1000):
+                given = {"conversation_id": conversation.id} if name == "ListMessages" else {}
+                with statements() as seen:
+                    page = await ada.client.ok(name, page_size=size, **given)
+                (items,) = (field.name for field in method.output_type.fields if field.is_repeated)
+                assert (len(getattr(page, items)), bool(page.next_page_token)) == (size, True)
+                assert len(seen) <= BOUNDS[name]
