@@ -11,9 +11,7 @@ def test_what_is_announced_is_read_again(address: str) -> None:
     assert read_announcement(f"{announce(address)}\n") == address
 
 
-@pytest.mark.parametrize(
-    "line", ["", "Chatter serves", "It said: Chatter 1 serves on x:1", "Chatter 1 serves on a b"]
-)
+@pytest.mark.parametrize("line", ["", "Chatter serves", "It said: Chatter 1 serves on x:1", "Chatter 1 serves on a b"])
 def test_other_lines_announce_nothing(line: str) -> None:
     assert read_announcement(line) is None
 
