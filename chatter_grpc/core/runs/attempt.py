@@ -18,13 +18,17 @@ _log = logging.getLogger(__name__)
 
 
 class Attempt:
-    """The work of an attempt with its tail and writer; ``ended`` is set when nothing more will come of it."""
+    """The work of an attempt with its tail and writer; ``ended`` is set when nothing more will come of it.
+
+    ``leased_at`` is when its lease was last renewed for certain, by the event loop's clock. Made in the event loop.
+    """
 
     def __init__(self, work: Work, tail: Tail, writer: RunWriter, patience: float = PATIENCE_SECONDS) -> None:
         self.work = work
         self.tail = tail
         self.writer = writer
         self.ended = asyncio.Event()
+        self.leased_at = asyncio.get_running_loop().time()
         self._patience = patience
         self._interruption: Outcome | None = None
         self._working: asyncio.Task[Any] | None = None

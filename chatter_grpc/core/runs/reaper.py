@@ -7,7 +7,7 @@ from typing import Final
 
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.errors import RunInterrupted, StorageUnavailable
-from chatter_grpc.core.runs.ending import Outcome, end_run
+from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, Outcome, end_run
 from chatter_grpc.core.runs.events import Batch, Entry, StoredMessage
 from chatter_grpc.core.runs.fold import Fold, FoldedMessage
 from chatter_grpc.core.runs.reader import FRAME_SIZE
@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 class Reaper:
     """Takes over runs whose lease has expired and ends them: cancelled where that was asked for, else failed.
 
-    It looks every ``interval`` seconds and takes ``limit`` runs at a time.
+    It looks every ``interval`` seconds, takes ``limit`` runs at a time, and gives up on a database that is away for
+    ``give_up_after`` seconds.
     """
 
     process_id: str
@@ -36,6 +37,7 @@ class Reaper:
     clock: Clock
     interval: float = REAP_SECONDS
     limit: int = REAP_LIMIT
+    give_up_after: float = GIVE_UP_SECONDS
 
     async def run(self) -> None:
         """Reap until cancelled."""
@@ -83,7 +85,10 @@ class Reaper:
         last = outcome.last_event(stored, fold.usage)
         entry = Entry(run.last_seq + 1, run.attempt, "", round(now.timestamp() * 1_000_000), last)
         batch = Batch(run.id, run.attempt, (entry,))
-        if not await end_run(self.storage, run, outcome, batch, messages, fold.usage, now):
+        ended = await end_run(
+            self.storage, run, outcome, batch, messages, fold.usage, now, give_up_after=self.give_up_after
+        )
+        if not ended:
             return False
         _log.warning("run_reaped", extra={"run_id": run.id, "attempt": run.attempt})
         self.wakeups.notify((run.id,))

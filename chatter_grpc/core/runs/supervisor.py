@@ -32,7 +32,8 @@ class RunSettings:
     """Times of runs, in seconds.
 
     ``time_limit`` is how long one may take, ``lease`` how long its lease holds, ``renew`` how often that is renewed,
-    ``cancel_poll`` how often to look for cancel intents that other processes wrote.
+    ``cancel_poll`` how often to look for cancel intents that other processes wrote. A run whose lease could not be
+    renewed for two thirds of its time stops, before another process may take it.
     """
 
     time_limit: float = 300.0
@@ -129,12 +130,13 @@ class Supervisor:
                 continue
             try:
                 if loop.time() >= renew_at:
-                    renew_at = loop.time() + self.settings.renew
                     await self._renew()
+                    renew_at = loop.time() + self.settings.renew
                 async with self._storage.read() as tx:
                     wanted = await tx.runs.cancel_requested(self.process_id)
             except StorageUnavailable:
                 _log.warning("run_housekeeping_failed", extra={"runs": len(self._active)})
+                self._drop_unrenewed()
             else:
                 self.cancel_here(wanted)
 
@@ -162,9 +164,19 @@ class Supervisor:
 
     async def _renew(self) -> None:
         # None but those at work: a run that was lost here must reach the reaper.
-        run_ids = [run_id for run_id, attempt in self._active.items() if not attempt.tail.lost]
+        attempts = [attempt for attempt in self._active.values() if not attempt.tail.lost]
+        now = asyncio.get_running_loop().time()
         async with self._storage.write() as tx:
+            run_ids = [attempt.work.run.id for attempt in attempts]
             await tx.runs.renew_leases(self.process_id, run_ids, self.settings.lease)
+        for attempt in attempts:
+            attempt.leased_at = now
+
+    def _drop_unrenewed(self) -> None:
+        too_old = asyncio.get_running_loop().time() - self.settings.lease * 2 / 3
+        for attempt in tuple(self._active.values()):
+            if attempt.leased_at < too_old:
+                attempt.tail.mark_lost()
 
     async def _see_through(self, attempt: Attempt) -> None:
         """Do the work of one attempt and end its run."""

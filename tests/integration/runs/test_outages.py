@@ -12,6 +12,7 @@ from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
 from chatter_grpc.core.runs.committer import CommitSettings
 from chatter_grpc.core.runs.run import LogCommitter, RunState
+from chatter_grpc.core.runs.supervisor import RunSettings
 from chatter_grpc.core.storage import Storage
 from tests.support.catalogues import Catalogue
 from tests.support.replicas import Process, stored_fold, stored_messages
@@ -111,7 +112,12 @@ async def test_an_outage_within_the_last_transaction_takes_it_back_whole(
 
 @pytest.mark.parametrize("lost", [1, 3])
 async def test_an_end_whose_answer_was_lost_is_the_end(
-    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation, lost: int
+    storage: Storage,
+    committer: LogCommitter,
+    caller: Caller,
+    conversation: Conversation,
+    lost: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     gate = asyncio.Event()
     async with Process(storage, committer, Catalogue({"model": gated(gate)}), commits=PATIENT) as here:
@@ -123,7 +129,51 @@ async def test_an_end_whose_answer_was_lost_is_the_end(
         client = await soon(watching)
         assert client.end == "completed"
         assert (await here.run_of(caller, run_id)).attempt == 1
+    assert not caplog.messages, "the run's own process knows that it ended it"
     await whole(storage, caller, conversation, run_id, "Hello")
+
+
+async def test_an_end_that_came_too_late_for_its_lease_is_that_of_the_one_who_took_the_run(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    gate = asyncio.Event()
+    models = Catalogue({"model": gated(gate)})
+    async with (
+        Process(storage, committer, models, commits=PATIENT) as here,
+        Process(storage, committer, models, name="b") as there,
+    ):
+        run_id = await here.send(caller, conversation.id)
+        watching = here.follow_along(caller, run_id)
+        await here.until_written(run_id)
+        here.faults.away = True
+        gate.set()
+        await asyncio.sleep(0.02)
+        async with storage.write() as tx:
+            await tx.runs.expire_leases()
+        assert await there.reaper.reap() == 1
+        here.faults.away = False
+        client = await soon(watching)
+        assert (client.end, client.stored) == ("failed", {})
+        await until(lambda: not here.supervisor.active_count)
+    assert len(await stored_messages(storage, caller, conversation.id)) == 1
+
+
+async def test_a_run_whose_lease_cannot_be_renewed_stops_before_another_may_take_it(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    chat = gated(asyncio.Event())
+    short = RunSettings(lease=0.3, renew=0.01, cancel_poll=0.01)
+    async with Process(storage, committer, Catalogue({"model": chat}), runs=short) as here:
+        run_id = await here.send(caller, conversation.id)
+        watching = here.follow_along(caller, run_id)
+        await here.until_written(run_id)
+        await until(lambda: (tail := here.supervisor.tail(run_id)) is not None and tail.uncommitted_size == 0)
+        here.faults.away = True
+        await until(lambda: chat.calls[0].state is CallState.CLOSED)
+        with pytest.raises(StorageUnavailable):
+            await soon(watching)
+        await until(lambda: not here.supervisor.active_count)
+        here.faults.away = False
 
 
 async def test_the_provider_is_not_read_on_while_too_much_is_uncommitted(

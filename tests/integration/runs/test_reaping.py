@@ -12,6 +12,7 @@ from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversations import Conversation
+from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
 from chatter_grpc.core.runs.committer import CommitSettings
 from chatter_grpc.core.runs.executor import Work
@@ -133,6 +134,39 @@ async def test_a_run_that_cannot_be_ended_keeps_no_other_from_its_end(
         assert (await here.run_of(caller, sound.id)).state is RunState.FAILED
         assert (await here.run_of(caller, broken.id)).state is RunState.RUNNING
     assert "run_reap_fault" in caplog.messages
+
+
+async def test_a_reaper_that_is_cut_off_in_the_middle_leaves_the_rest_for_later(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    run = await start_run(storage, conversation, process_id="gone", lease=0)
+    async with Process(storage, committer, scripted()) as here:
+
+        def cut_off() -> None:
+            here.faults.at_commit = lambda: setattr(here.faults, "away", True)
+
+        here.faults.at_commit = cut_off
+        reaping = asyncio.create_task(replace(here.reaper, give_up_after=0.01).reap())
+        with pytest.raises(StorageUnavailable):
+            await soon(reaping)
+        here.faults.away, here.faults.at_commit = False, lambda: None
+        assert await here.reaper.reap() == 0, "it holds a lease again"
+        await expire(storage)
+        assert await here.reaper.reap() == 1
+        assert (await here.run_of(caller, run.id)).attempt == 3
+
+
+async def test_a_reaper_that_loses_a_run_to_another_does_not_end_it(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    run = await start_run(storage, conversation, process_id="gone", lease=0)
+    async with Process(storage, committer, scripted()) as here:
+        async with storage.write() as tx:
+            (taken,) = await tx.runs.take_lost("slow", 0, 1)
+        assert await here.reaper.reap() == 1
+        assert not await here.reaper._end(taken)
+        assert (await here.run_of(caller, run.id)).attempt == 3
+        assert (await here.follow(caller, run.id)).end == "failed"
 
 
 async def test_a_reaper_outlives_a_database_that_is_away(
