@@ -1,5 +1,6 @@
 """Streams a run to a client: the one loop behind every RPC that watches."""
 
+import asyncio
 from typing import Any
 
 import grpc.aio
@@ -36,13 +37,23 @@ class RunStreams:
         """Write frames until the run's last event or a hand-off.
 
         A frame is built when the one before is in the transport, and holds all that gathered until then. Raises what
-        the reader raises, and ``SessionRevoked`` or ``ApiKeyInvalid`` when the caller's credentials are revoked.
+        the reader raises, ``SessionRevoked`` or ``ApiKeyInvalid`` when the caller's credentials are revoked, and
+        ``asyncio.CancelledError`` when the client went away.
         """
         cursors = self._cursors.for_run(caller.owner_id, reader.run_id)
         unsubscribe = self._revocations.subscribe(caller, reader.fail)
         try:
             async with reader:
                 while (chunk := await reader.next()) is not None:
-                    await context.write(frame_of(chunk, cursors, response))
+                    await deliver(context, frame_of(chunk, cursors, response))
         finally:
             unsubscribe()
+
+
+async def deliver(context: grpc.aio.ServicerContext[Any, AnyFrame], frame: AnyFrame) -> None:
+    """Write a frame; raises ``asyncio.CancelledError`` where the call is over, whoever notices that first."""
+    try:
+        await context.write(frame)
+    except grpc.aio.InternalError as error:
+        # A write that waits for a slow client fails as the client goes away, before the call's task is cancelled.
+        raise asyncio.CancelledError from error
