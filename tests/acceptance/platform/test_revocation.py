@@ -11,9 +11,8 @@ import pytest
 
 from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc._gen.chatter.v1.content_pb2 import FINISH_REASON_CANCELLED
-from tests.support.processes import run_command
 from tests.support.provider import Gate, Provider, eventually
-from tests.support.served import SECRET, Account, Client, Served, Stream, served, signed_in, written
+from tests.support.served import Account, Client, Served, Stream, served, signed_in, written
 
 pytestmark = [
     pytest.mark.platform("T3"),
@@ -76,14 +75,6 @@ async def refused(client: Client) -> str:
     return reason
 
 
-def administer(server: Served, *arguments: str) -> None:
-    """Run `chatter-grpc admin` on the database of a server, as a process of its own."""
-    done = run_command(
-        server.process.out.parent, "admin", *arguments, database_url=server.settings["database_url"], secret=SECRET
-    )
-    assert done.returncode == 0, done.stderr
-
-
 async def test_a_logout_counts_at_once_here_and_within_a_second_elsewhere(anyone: Client, elsewhere: Client) -> None:
     """T3: no call later here; the time elsewhere is the median of several, since this machine may have other work."""
     took = []
@@ -123,7 +114,8 @@ async def test_a_revoked_api_key_is_refused_and_its_streams_end(
     key, other = [await server.api_key(ada.user.username, "chat:read", "chat:write", "runs:read") for _ in range(2)]
     here, there = anyone.trusting(key), elsewhere.trusting(key)
     run = await start(here, there, provider)
-    administer(server, "revoke-key", key.split("_")[1])
+    async with server.accounts() as accounts:
+        await accounts.revoke_api_key(key.split("_")[1])
     assert set(await asyncio.gather(refused(here), refused(there))) == {"API_KEY_INVALID"}
     assert await run.reasons() == ["API_KEY_INVALID", "API_KEY_INVALID"]
     assert await anyone.trusting(other).reason("GetMe") == ""
@@ -138,12 +130,15 @@ async def test_a_disabled_account_is_locked_out_and_its_runs_are_cancelled(
     there = elsewhere.trusting(ada.tokens.access_token)
     runs = [await start(ada.client, there, provider), await start(there, ada.client, provider)]
     assert await elsewhere.trusting(key).reason("GetMe") == ""
-    administer(server, "disable-user", ada.user.username)
+    async with server.accounts() as accounts:
+        await accounts.disable_user(ada.user.username)
     keys = (anyone.trusting(key), elsewhere.trusting(key))
     assert set(await asyncio.gather(*map(refused, (ada.client, there)))) == {"SESSION_REVOKED"}
     assert set(await asyncio.gather(*map(refused, keys))) == {"ACCOUNT_DISABLED"}
     for run, call in zip(runs, list(provider.calls), strict=True):
-        assert await run.reasons() == ["SESSION_REVOKED", "SESSION_REVOKED"]
+        # A stream ends with its caller or with its run, whichever a server hears of first.
+        for stream, reason in zip(run.streams, await run.reasons(), strict=True):
+            assert (reason, stream.fold.end) in {("SESSION_REVOKED", ""), ("", "cancelled")}
         await provider.closed(call)
         assert not call.complete
     login = await anyone.call("Login", login=ada.user.username, password=ada.password)
