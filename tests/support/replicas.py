@@ -186,6 +186,11 @@ class Process:
             assert not self.storage.open
             assert not self.readers.open
 
+    def lose_database(self) -> None:
+        """Have the database go away for longer than this process waits, which is long only while it is there."""
+        self.committer.settings = replace(self.committer.settings, give_up_after=0.05)
+        self.faults.away = True
+
     async def stop(self) -> None:
         """Stop as a server does."""
         await soon(self.supervisor.stop(self._grace))

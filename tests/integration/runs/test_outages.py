@@ -22,7 +22,6 @@ STOP = Finished(FinishReason.STOP)
 WORDS = [f"{number} " for number in range(200)]
 TEXT = "".join(WORDS)
 PATIENT = CommitSettings(interval=0.002, retry_pause=0.002)
-GIVES_UP = CommitSettings(interval=0.002, retry_pause=0.002, give_up_after=0.05)
 
 
 def slow_words() -> ScriptedChat:
@@ -200,11 +199,11 @@ async def test_a_database_that_stays_away_costs_the_runs_and_hangs_nobody(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     chat = slow_words()
-    async with Process(storage, committer, Catalogue({"model": chat}), commits=GIVES_UP) as here:
+    async with Process(storage, committer, Catalogue({"model": chat})) as here:
         run_id = await here.send(caller, conversation.id)
         watching = here.follow_along(caller, run_id)
         await here.until_written(run_id, 20)
-        here.faults.away = True
+        here.lose_database()
         await until(lambda: chat.calls[0].state is CallState.CLOSED)
         with pytest.raises(StorageUnavailable):
             await soon(watching)
@@ -224,11 +223,11 @@ async def test_an_end_that_cannot_be_written_is_left_to_the_reaper(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     gate = asyncio.Event()
-    async with Process(storage, committer, Catalogue({"model": gated(gate)}), commits=GIVES_UP) as here:
+    async with Process(storage, committer, Catalogue({"model": gated(gate)})) as here:
         run_id = await here.send(caller, conversation.id)
         await here.until_written(run_id)
         await until(lambda: (tail := here.supervisor.tail(run_id)) is not None and tail.uncommitted_size == 0)
-        here.faults.away = True
+        here.lose_database()
         gate.set()
         await until(lambda: not here.supervisor.active_count)
         here.faults.away = False
@@ -243,10 +242,10 @@ async def test_a_stop_while_the_database_is_away_comes_to_its_end(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     chat = gated(asyncio.Event())
-    async with Process(storage, committer, Catalogue({"model": chat}), commits=GIVES_UP) as here:
+    async with Process(storage, committer, Catalogue({"model": chat})) as here:
         run_id = await here.send(caller, conversation.id)
         await here.until_written(run_id)
-        here.faults.away = True
+        here.lose_database()
         await here.stop()
         assert chat.calls[0].state is CallState.CLOSED
         assert not here.supervisor.active_count

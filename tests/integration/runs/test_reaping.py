@@ -14,7 +14,6 @@ from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
-from chatter_grpc.core.runs.committer import CommitSettings
 from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.run import LogCommitter, RunState
 from chatter_grpc.core.runs.supervisor import RunSettings
@@ -28,7 +27,6 @@ from tests.support.waiting import eventually, soon, until
 
 STOP = Finished(FinishReason.STOP)
 USAGE = Usage(input_tokens=1, output_tokens=2, cost_micros=3)
-GIVES_UP = CommitSettings(interval=0.002, retry_pause=0.002, give_up_after=0.05)
 
 
 def scripted(*steps: Step) -> Catalogue:
@@ -58,13 +56,13 @@ class TwoMessages:
 async def test_a_lost_run_is_ended_with_the_messages_that_had_finished(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation, cancelled: bool
 ) -> None:
-    async with Process(storage, committer, scripted(), executor=TwoMessages(), commits=GIVES_UP) as gone:
+    async with Process(storage, committer, scripted(), executor=TwoMessages()) as gone:
         run_id = await gone.send(caller, conversation.id)
         client = Client(await gone.runs.watch(caller, run_id), caller)
         async with client.reader:
             while "half" not in (message.text for message in client.fold.messages.values()):
                 await client.read()
-        gone.faults.away = True
+        gone.lose_database()
     async with Process(storage, committer, scripted(), name="b") as reaping:
         if cancelled:
             async with storage.write() as tx:
