@@ -72,7 +72,9 @@ class Attempt:
                 _log.exception("run_fault", extra={"run_id": self.work.run.id})
             failure: ChatterError = Internal()
         except ChatterError as error:
-            failure = error
+            # Its frames, this one among them, would hold it and the whole attempt until the garbage collector comes.
+            failure = error.with_traceback(None)
+            failure.__context__ = failure.__cause__ = None
         except Exception:  # noqa: BLE001
             _log.exception("run_fault", extra={"run_id": self.work.run.id})
             failure = Internal()

@@ -190,6 +190,8 @@ class Supervisor:
                 # The reaper ends what could not be ended here, and readers hear of it from the database.
                 attempt.tail.mark_lost()
                 _log.warning("run_lost", extra={"run_id": attempt.work.run.id, "attempt": attempt.tail.attempt})
+            # The tail must not hold what holds it: the turns of an ended run would wait for the garbage collector.
+            attempt.tail.on_lost = None
             self._active.pop(attempt.work.run.id, None)
             attempt.ended.set()
 
