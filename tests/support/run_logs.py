@@ -34,7 +34,7 @@ class MemoryLog:
     """Implements ``LogCommitter`` and what readers ask of ``Storage``.
 
     ``faults`` are raised by the next commits, one each; ``written`` says that those write before they raise. While
-    ``away`` is set every call is refused. ``gate`` holds commits back while it is not set.
+    ``away`` is set every call is refused. ``gate`` holds commits back while it is not set, ``answer`` what reads found.
     """
 
     attempts: dict[str, int] = field(default_factory=dict)
@@ -43,12 +43,14 @@ class MemoryLog:
     written: bool = False
     away: bool = False
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
     commits: list[tuple[str, ...]] = field(default_factory=list)
     reads: int = 0
     open_reads: int = 0
 
     def __post_init__(self) -> None:
         self.gate.set()
+        self.answer.set()
 
     @property
     def storage(self) -> Storage:
@@ -99,6 +101,8 @@ class MemoryLog:
                 break
             cut = after.seq if batch.attempt == after.attempt else 0
             found += [entry.after(cut) for entry in batch.entries if entry.seq > cut]
+        await asyncio.sleep(0)
+        await self.answer.wait()
         return found
 
     def entries(self, run_id: str) -> list[Entry]:
