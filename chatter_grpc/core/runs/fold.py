@@ -16,7 +16,7 @@ from chatter_grpc.core.runs.events import (
     Terminal,
     UsageReported,
 )
-from chatter_grpc.core.usage import Usage
+from chatter_grpc.core.usage import Usage, estimate_tokens
 
 
 @dataclass(slots=True)
@@ -42,6 +42,19 @@ class Fold:
         self.usage = Usage()
         self.end: Terminal | None = None
         self._finished_steps: set[str] = set()
+        self._counted: set[str] = set()
+
+    def uncounted(self) -> Usage:
+        """Return an estimate of what the messages took that were begun and whose usage was never reported.
+
+        It is of their output alone, at a cost that is not known: what the model was given does not stand in the log.
+        """
+        usage = Usage()
+        for key, message in self.messages.items():
+            if key not in self._counted:
+                tokens = estimate_tokens(message.text)
+                usage += Usage(output_tokens=tokens, cost_micros=None, estimated=True)
+        return usage
 
     def take(self, entries: Iterable[Entry]) -> None:
         """Apply events."""
@@ -59,6 +72,7 @@ class Fold:
             elif isinstance(body, NodeFinished):
                 self._finished_steps.add(entry.step_id)
             elif isinstance(body, UsageReported):
+                self._counted.add(body.message_id)
                 self.usage += body.usage
             elif isinstance(body, AttemptStarted):
                 self._keep(lambda message: message.step_id in self._finished_steps)

@@ -8,7 +8,7 @@ from typing import Final
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.errors import RunInterrupted, StorageUnavailable
 from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, Outcome, end_run
-from chatter_grpc.core.runs.events import Batch, Entry, StoredMessage
+from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry, StoredMessage
 from chatter_grpc.core.runs.fold import Fold, FoldedMessage
 from chatter_grpc.core.runs.reader import FRAME_SIZE
 from chatter_grpc.core.runs.run import LogPosition, Run, RunState
@@ -74,6 +74,12 @@ class Reaper:
 
     async def _end(self, run: Run) -> bool:
         fold = await self._fold(run)
+        usage = fold.usage + fold.uncounted()
+        now = self.clock()
+        time_us = round(now.timestamp() * 1_000_000)
+        started = Entry(run.last_seq + 1, run.attempt, "", time_us, AttemptStarted())
+        # What readers drop at this event is not stored either.
+        fold.take((started,))
         messages = [_finished(message) for message in fold.messages.values() if message.finished is not None]
         stored = tuple(StoredMessage(message.id, message.text_sha256) for message in messages)
         outcome = (
@@ -81,13 +87,9 @@ class Reaper:
             if run.cancel_requested_at is not None
             else Outcome(state=RunState.FAILED, failure=RunInterrupted(run_id=run.id))
         )
-        now = self.clock()
-        last = outcome.last_event(stored, fold.usage)
-        entry = Entry(run.last_seq + 1, run.attempt, "", round(now.timestamp() * 1_000_000), last)
-        batch = Batch(run.id, run.attempt, (entry,))
-        ended = await end_run(
-            self.storage, run, outcome, batch, messages, fold.usage, now, give_up_after=self.give_up_after
-        )
+        last = Entry(started.seq + 1, run.attempt, "", time_us, outcome.last_event(stored, usage))
+        batch = Batch(run.id, run.attempt, (started, last))
+        ended = await end_run(self.storage, run, outcome, batch, messages, usage, now, give_up_after=self.give_up_after)
         if not ended:
             return False
         _log.warning("run_reaped", extra={"run_id": run.id, "attempt": run.attempt})

@@ -19,7 +19,7 @@ from chatter_grpc.core.runs.run import LogCommitter, RunState
 from chatter_grpc.core.runs.supervisor import RunSettings
 from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.storage import Storage
-from chatter_grpc.core.usage import Usage
+from chatter_grpc.core.usage import Usage, estimate_tokens
 from tests.support.catalogues import MODEL, Catalogue
 from tests.support.records import start_run, store_conversation
 from tests.support.replicas import Client, Process, stored_fold, stored_messages
@@ -80,7 +80,8 @@ async def test_a_lost_run_is_ended_with_the_messages_that_had_finished(
     _, answer = await stored_messages(storage, caller, conversation.id)
     assert (answer.text, answer.usage, answer.model) == ("whole", USAGE, MODEL)
     assert fold.stored == late.stored == {answer.id: "whole"}
-    assert (run.usage, run.attempt) == (USAGE, 2)
+    begun = Usage(output_tokens=estimate_tokens("half"), cost_micros=None, estimated=True)
+    assert (run.usage, run.attempt) == (USAGE + begun, 2), "what was begun has cost something, nobody knows how much"
     assert (fold.attempt, fold.seq) == (2, run.last_seq)
     assert {key: message.text for key, message in (await stored_fold(storage, run_id)).messages.items()} == fold.stored
 
