@@ -19,7 +19,7 @@ from chatter_grpc.core.conversations import (
 from chatter_grpc.core.errors import EtagMismatch, FieldInvalid, FieldViolation
 from chatter_grpc.core.ids import CONVERSATION, new_id
 from chatter_grpc.core.models import ModelCatalogue
-from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.pages import Page, PageRequest, count_fitting
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.storage import Storage
 
@@ -135,9 +135,13 @@ class Conversations:
             return await tx.conversations.get(caller.owner_id, conversation_id)
 
     async def list(self, caller: Caller, wanted: ConversationFilter, page: PageRequest) -> Page[Conversation]:
-        """Return one page of the caller's conversations."""
+        """Return one page of the caller's conversations, with fewer than asked for where what they hold is long."""
         async with self._storage.read() as tx:
-            return await tx.conversations.list(caller.owner_id, wanted, page)
+            found = await tx.conversations.list(caller.owner_id, wanted, page)
+            fitting = count_fitting(map(_size_of, found.items))
+            if fitting == len(found.items):
+                return found
+            return await tx.conversations.list(caller.owner_id, wanted, replace(page, size=fitting))
 
     async def update(self, caller: Caller, update: ConversationUpdate, key: RequestKey | None) -> Conversation:
         """Set the fields that the paths name, and return the conversation as it is now.
@@ -247,3 +251,16 @@ def checked_memory(memory: Memory, path: str) -> Memory:
 def distinct(tags: Collection[str]) -> tuple[str, ...]:
     """Return tags without repetitions, in order of their first appearance."""
     return tuple(dict.fromkeys(tags))
+
+
+def _size_of(conversation: Conversation) -> int:
+    """Return the bytes of what a caller may have written into a conversation."""
+    texts = (
+        conversation.title,
+        conversation.description,
+        conversation.settings.system_prompt or "",
+        *conversation.tags,
+        *conversation.metadata.keys(),
+        *conversation.metadata.values(),
+    )
+    return sum(len(text.encode()) for text in texts)

@@ -1,10 +1,14 @@
 """Pages of a list: what is asked for, and what is answered."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 DEFAULT_SIZE: Final = 50
 MAX_SIZE: Final = 1000
+
+# A page ends before its texts exceed this, in bytes of UTF-8: stock clients take answers of up to 4 MiB.
+MAX_BYTES: Final = 2 * 1024 * 1024
 
 Item = TypeVar("Item", covariant=True)
 
@@ -26,3 +30,14 @@ class Page(Generic[Item]):
 
     items: tuple[Item, ...]
     next: Position | None = None
+
+
+def count_fitting(sizes: Iterable[int]) -> int:
+    """Return how many of the first items make up a page, by their sizes in bytes; at least one where there is one."""
+    total = count = 0
+    for size in sizes:
+        total += size
+        if total > MAX_BYTES and count:
+            return count
+        count += 1
+    return count

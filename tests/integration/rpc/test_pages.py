@@ -134,7 +134,7 @@ async def test_a_page_of_long_messages_ends_early_and_the_list_goes_on(
     name = f"{CHAT}/ListMessages"
     whole, _ = await page(edge, account, name, asked(name, filled))
     # As long as two questions and an answer.
-    monkeypatch.setattr("chatter_grpc.core.message_service.PAGE_BYTES", 2 * len("Hello?") + len(ANSWER))
+    monkeypatch.setattr("chatter_grpc.core.pages.MAX_BYTES", 2 * len("Hello?") + len(ANSWER))
     request = asked(name, filled)
     sizes: list[int] = []
     joined: list[str] = []
@@ -144,8 +144,25 @@ async def test_a_page_of_long_messages_ends_early_and_the_list_goes_on(
         joined += ids
     assert joined == whole
     assert sizes == [3, 2, 2, 2, 2, 2, 1]
-    monkeypatch.setattr("chatter_grpc.core.message_service.PAGE_BYTES", 1)
+    monkeypatch.setattr("chatter_grpc.core.pages.MAX_BYTES", 1)
     assert len((await page(edge, account, name, asked(name, filled)))[0]) == 1
+
+
+async def test_a_page_of_long_conversations_ends_early_and_the_list_goes_on(
+    edge: Edge, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(12):
+        await edge.new_conversation(account.metadata, model_settings={"system_prompt": "é" * 10_000})
+    monkeypatch.setattr("chatter_grpc.core.pages.MAX_BYTES", 100_000)
+    name = f"{CHAT}/ListConversations"
+    request = asked(name, {})
+    joined: list[str] = []
+    sizes: list[int] = []
+    while not joined or request.page_token:
+        ids, request.page_token = await page(edge, account, name, request)
+        sizes.append(len(ids))
+        joined += ids
+    assert (sizes, len(set(joined))) == ([5, 5, 2], 12)
 
 
 @pytest.mark.parametrize(
