@@ -119,30 +119,27 @@ class Sending:
             conversation_id=conversation.id,
             kind=send.kind or WorkflowKind.PLAIN,
             workflow_id=None,
-            input=RunInput(
-                user_message_id=message.id,
-                user_text=message.text,
-                before_index=index,
-                settings=settings,
-                memory=conversation.memory,
-            ),
             state=RunState.RUNNING,
             created_at=now,
         )
-        first = _first_events(run)
-        lease = self._supervisor.settings.lease
-        await tx.runs.add(run, first, process_id=self._supervisor.process_id, lease_seconds=lease)
-        return Work(run=run, turns=await remembered_turns(tx, run)), first
+        run_input = RunInput(
+            user_message_id=message.id, before_index=index, settings=settings, memory=conversation.memory
+        )
+        first = _first_events(run, message)
+        process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
+        await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
+        return Work(run=run, input=run_input, turns=await remembered_turns(tx, run_input, message)), first
 
 
-async def remembered_turns(tx: Transaction, run: Run) -> tuple[Turn, ...]:
-    """Return what the model of a run is given: as much of the past as memory allows, and the user's message."""
-    memory = run.input.memory
+async def remembered_turns(tx: Transaction, run_input: RunInput, message: Message) -> tuple[Turn, ...]:
+    """Return what the model of a run is given: as much of the past as memory allows, and the user's ``message``."""
+    memory = run_input.memory
     past: tuple[Message, ...] = ()
     if memory.mode is MemoryMode.WINDOW:
-        past = await tx.messages.latest(run.owner_id, run.conversation_id, run.input.before_index, memory.window)
-    turns = tuple(Turn(role=message.role, text=message.text) for message in past if message.text)
-    return (*turns, Turn(role=Role.USER, text=run.input.user_text))
+        before = run_input.before_index
+        past = await tx.messages.latest(message.owner_id, message.conversation_id, before, memory.window)
+    turns = tuple(Turn(role=said.role, text=said.text) for said in past if said.text)
+    return (*turns, Turn(role=Role.USER, text=message.text))
 
 
 def _user_message(caller: Caller, send: Send, run_id: str, now: datetime) -> Message:
@@ -158,8 +155,8 @@ def _user_message(caller: Caller, send: Send, run_id: str, now: datetime) -> Mes
     )
 
 
-def _first_events(run: Run) -> Batch:
+def _first_events(run: Run, message: Message) -> Batch:
     time_us = round(run.created_at.astimezone(UTC).timestamp() * 1_000_000)
-    started = RunStarted(run.id, run.conversation_id, run.input.user_message_id)
+    started = RunStarted(run.id, run.conversation_id, message.id)
     entries = (Entry(1, 1, "", time_us, started), Entry(2, 1, "", time_us, AttemptStarted()))
     return Batch(run.id, 1, entries)

@@ -1,11 +1,14 @@
 """Attempts without a database: a run, its tail and its writer, for tests of what writes into them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chatter_grpc.core.conversations import Memory, ModelSettings
+from chatter_grpc.core.models import Turn
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.events import Body
+from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
 from chatter_grpc.core.runs.tail import Tail
 from chatter_grpc.core.runs.writer import RunWriter
@@ -33,16 +36,23 @@ def new_writer() -> Written:
     return Written(tail, RunWriter(tail, GroupCommitter(MemoryLog(), lambda run_ids: None, NEVER_BEHIND)))
 
 
-def new_run(settings: ModelSettings, *, kind: WorkflowKind | None = WorkflowKind.PLAIN) -> Run:
-    """Return a run as it is before it begins."""
-    return Run(
+def new_input(settings: ModelSettings) -> RunInput:
+    """Return what a run begins with."""
+    return RunInput(user_message_id="msg", before_index=1, settings=settings, memory=Memory())
+
+
+def new_work(
+    settings: ModelSettings, turns: Sequence[Turn] = (), *, kind: WorkflowKind | None = WorkflowKind.PLAIN
+) -> Work:
+    """Return the work of a run that has not begun yet."""
+    run = Run(
         id="run",
         owner_id="owner",
         actor_id="actor",
         conversation_id="conv",
         kind=kind,
         workflow_id=None if kind else "wf",
-        input=RunInput(user_message_id="msg", user_text="hi", before_index=1, settings=settings, memory=Memory()),
         state=RunState.RUNNING,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
+    return Work(run=run, input=new_input(settings), turns=turns)

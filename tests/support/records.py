@@ -102,22 +102,26 @@ def a_run(conversation: Conversation, **changes: Any) -> Run:
         conversation_id=conversation.id,
         kind=WorkflowKind.PLAIN,
         workflow_id=None,
-        input=RunInput(
-            user_message_id=new_id(MESSAGE),
-            user_text="Hello",
-            before_index=1,
-            settings=ModelSettings(model="p/m", temperature=1.0),
-            memory=Memory(),
-        ),
         state=RunState.RUNNING,
         created_at=NOW,
     )
     return replace(run, **changes)
 
 
+def an_input(run: Run, **changes: Any) -> RunInput:
+    """What a run begins with."""
+    run_input = RunInput(
+        user_message_id=_user_message_id(run),
+        before_index=1,
+        settings=ModelSettings(model="p/m", temperature=1.0),
+        memory=Memory(),
+    )
+    return replace(run_input, **changes)
+
+
 def first_batch(run: Run) -> Batch:
     """The events that a run begins with, numbers 1 and 2."""
-    started = RunStarted(run.id, run.conversation_id, run.input.user_message_id)
+    started = RunStarted(run.id, run.conversation_id, _user_message_id(run))
     return batch_of(run, 1, [started, AttemptStarted()])
 
 
@@ -166,13 +170,20 @@ async def store_conversation(storage: Storage, owner_id: str = "", **changes: An
 
 
 async def start_run(
-    storage: Storage, conversation: Conversation, *, process_id: str = PROCESS, lease: float = LEASE, **changes: Any
+    storage: Storage,
+    conversation: Conversation,
+    *,
+    process_id: str = PROCESS,
+    lease: float = LEASE,
+    settings: ModelSettings | None = None,
+    **changes: Any,
 ) -> Run:
     """Store a run that has begun, as ``RunStore.get`` returns it."""
     run = a_run(conversation, **changes)
     first = first_batch(run)
+    run_input = an_input(run) if settings is None else an_input(run, settings=settings)
     async with storage.write() as tx:
-        await tx.runs.add(run, first, process_id=process_id, lease_seconds=lease)
+        await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
     return replace(run, last_seq=first.last_seq)
 
 
@@ -180,3 +191,7 @@ async def finish_run(storage: Storage, run: Run, end: RunEnd | None = None, last
     """End a run in a transaction of its own."""
     async with storage.write() as tx:
         return await tx.runs.finish(end or an_end(), last or last_batch(run, run.last_seq + 1))
+
+
+def _user_message_id(run: Run) -> str:
+    return f"msg_of_{run.id}"

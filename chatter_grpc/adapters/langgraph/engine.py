@@ -21,5 +21,5 @@ class LangGraphEngine:
         if run.kind is None:
             raise WorkflowNotFound(workflow_id=run.workflow_id or "")
         graph = cached_graph(BUILT_IN[run.kind])
-        context = RunContext(writer=writer, models=self._models, input=run.input)
+        context = RunContext(writer=writer, models=self._models, input=work.input)
         await graph.ainvoke({"turns": list(work.turns)}, context=context)

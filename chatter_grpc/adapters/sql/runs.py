@@ -62,7 +62,7 @@ class RunRow(Used, Stored):
 
 
 class RunInputRow(Stored):
-    """What a run begins with, written once."""
+    """What a run begins with, written once and read by none but an attempt: it may be as large as a message."""
 
     __tablename__ = "run_inputs"
 
@@ -81,8 +81,13 @@ _ADD: Final = Either(
 )
 _ADD_INPUT: Final = insert(RunInputRow.table())
 _BUSY: Final = select(RunRow.id).where(RunRow.conversation_id == bindparam("conversation"), _RUNNING)
-_RUNS: Final = select(RunRow.table(), RunInputRow.input).join(RunInputRow, RunInputRow.run_id == RunRow.id)
+_RUNS: Final = select(RunRow.table())
 _GET: Final = _RUNS.where(RunRow.id == bindparam("run"), RunRow.owner_id == bindparam("owner"))
+_INPUT: Final = (
+    select(RunInputRow.input)
+    .join(RunRow, RunRow.id == RunInputRow.run_id)
+    .where(RunRow.id == bindparam("run"), RunRow.owner_id == bindparam("owner"))
+)
 _THESE: Final = _RUNS.where(Among(RunRow.id, "runs")).order_by(RunRow.created_at, RunRow.id)
 _OF_OWNERS: Final = (
     _RUNS.where(Among(RunRow.owner_id, "owners"), _RUNNING).order_by(RunRow.created_at, RunRow.id).limit(_LISTED)
@@ -153,7 +158,7 @@ class SqlRuns:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def add(self, run: Run, first: Batch, *, process_id: str, lease_seconds: float) -> None:
+    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> None:
         """See ``RunStore``."""
         values = {**_values(run, first), "process_id": process_id, "lease_seconds": lease_seconds}
         while await self._sql.row(_ADD, values) is None:
@@ -161,7 +166,7 @@ class SqlRuns:
             if busy is not None:
                 raise ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
             # The other run has ended in between.
-        await self._sql.run(_ADD_INPUT, {"run_id": run.id, "input": run.input})
+        await self._sql.run(_ADD_INPUT, {"run_id": run.id, "input": run_input})
         await add_batch(self._sql, first)
 
     async def get(self, owner_id: str, run_id: str) -> Run:
@@ -170,6 +175,14 @@ class SqlRuns:
         if row is None:
             raise RunNotFound(run_id=run_id)
         return _run_of(row)
+
+    async def input(self, owner_id: str, run_id: str) -> RunInput:
+        """See ``RunStore``."""
+        row = await self._sql.row(_INPUT, {"owner": owner_id, "run": run_id})
+        if row is None:
+            raise RunNotFound(run_id=run_id)
+        found: RunInput = row.input
+        return found
 
     async def list(self, owner_id: str, wanted: RunFilter, page: PageRequest) -> Page[Run]:
         """See ``RunStore``."""
@@ -262,7 +275,6 @@ def _run_of(row: Row[Any]) -> Run:
         conversation_id=row.conversation_id or "",
         kind=None if row.kind is None else WorkflowKind(row.kind),
         workflow_id=row.workflow_id,
-        input=row.input,
         state=RunState(row.state),
         created_at=row.created_at,
         attempt=row.attempt,

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chatter_grpc.core.models import Turn
-from chatter_grpc.core.runs.run import Run
+from chatter_grpc.core.runs.run import Run, RunInput
 from chatter_grpc.core.runs.writer import RunWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What an attempt is given: its run, and the turns that the model is to see, the user's message last."""
+    """What an attempt is given: run, input, and the turns that the model is to see, the user's message last."""
 
     run: Run
+    input: RunInput
     turns: Sequence[Turn]
 
 

@@ -29,14 +29,14 @@ class WorkflowKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInput:
-    """Everything that an attempt needs to begin, fixed when the run starts.
+    """What an attempt needs to begin beside the messages, fixed when the run starts.
 
+    It is kept apart from the run's record, which is read far more often: a system prompt may be very long.
     ``settings`` are resolved (its model is never ``None``). ``before_index`` is the user message's index: memory
     reaches back from there.
     """
 
     user_message_id: str
-    user_text: str
     before_index: int
     settings: ModelSettings
     memory: Memory
@@ -52,7 +52,6 @@ class Run:
     conversation_id: str
     kind: WorkflowKind | None
     workflow_id: str | None
-    input: RunInput
     state: RunState
     created_at: datetime
     attempt: int = 1
@@ -93,8 +92,8 @@ class LogPosition(NamedTuple):
 class RunStore(Protocol):
     """Keeps runs and reads their logs, inside a transaction."""
 
-    async def add(self, run: Run, first: Batch, *, process_id: str, lease_seconds: float) -> None:
-        """Insert a run with its first events and a lease for ``process_id`` by the database's clock.
+    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> None:
+        """Insert a run with its input, its first events and a lease for ``process_id`` by the database's clock.
 
         Raises ``ConversationBusy`` with the other run's id where the conversation has an active run.
         """
@@ -102,6 +101,10 @@ class RunStore(Protocol):
 
     async def get(self, owner_id: str, run_id: str) -> Run:
         """Return an owner's run; raises ``RunNotFound``."""
+        ...
+
+    async def input(self, owner_id: str, run_id: str) -> RunInput:
+        """Return what an attempt at an owner's run begins with; raises ``RunNotFound``."""
         ...
 
     async def list(self, owner_id: str, wanted: RunFilter, page: PageRequest) -> Page[Run]:

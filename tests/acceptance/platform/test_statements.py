@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 from chatter_grpc.adapters.sql import schema
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
-from tests.support.records import LEASE, PROCESS, a_conversation, a_message, a_run, first_batch
+from tests.support.records import LEASE, PROCESS, a_conversation, a_message, a_run, an_input, first_batch
 from tests.support.served import METHODS, Account, Client, message, signed_in
 
 # So many statements a call of each method takes at most, whatever there is in the database.
@@ -107,7 +107,7 @@ async def fill(storage: Storage, owner_id: str, conversation: Any) -> None:
     async with storage.write() as tx:
         for run in runs:
             await tx.conversations.add(a_conversation(owner_id))
-            await tx.runs.add(run, first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+            await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
         await tx.messages.append(like.id, texts, Usage())
 
 

@@ -24,6 +24,7 @@ from tests.support.records import (
     a_conversation,
     a_run,
     an_end,
+    an_input,
     batch_of,
     deltas_of,
     finish_run,
@@ -44,17 +45,27 @@ async def get(storage: Storage, run: Run) -> Run:
 
 async def test_a_run_comes_back_as_it_was_stored_with_its_first_events(storage: Storage) -> None:
     conversation = await store_conversation(storage)
-    run_input = RunInput(
-        user_message_id=new_id(MESSAGE),
-        user_text="Hello\x00 \N{SNOWMAN}" * 1000,
-        before_index=7,
-        settings=ModelSettings(model="p/m", temperature=0.25, max_tokens=3, system_prompt=""),
-        memory=Memory(mode=MemoryMode.OFF, window=4),
-    )
-    run = await start_run(storage, conversation, input=run_input)
+    run = await start_run(storage, conversation)
     assert await get(storage, run) == replace(run, last_seq=2)
     async with storage.read() as tx:
         assert await tx.runs.read_log(run.id, LogPosition(), 10_000) == list(first_batch(run).entries)
+
+
+@pytest.mark.parametrize("system_prompt", [None, "", "Be brief.\x00 \N{SNOWMAN}" * 1000])
+async def test_the_input_of_a_run_comes_back_as_it_was_stored(storage: Storage, system_prompt: str | None) -> None:
+    run = a_run(await store_conversation(storage))
+    run_input = RunInput(
+        user_message_id=new_id(MESSAGE),
+        before_index=7,
+        settings=ModelSettings(model="p/m", temperature=0.25, max_tokens=3, system_prompt=system_prompt),
+        memory=Memory(mode=MemoryMode.OFF, window=4),
+    )
+    async with storage.write() as tx:
+        await tx.runs.add(run, run_input, first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+    # Another run's is another.
+    await start_run(storage, await store_conversation(storage, run.owner_id))
+    async with storage.read() as tx:
+        assert await tx.runs.input(run.owner_id, run.id) == run_input
 
 
 async def test_a_run_of_a_stored_workflow_outside_a_conversation_comes_back_too(storage: Storage) -> None:
@@ -73,6 +84,8 @@ async def test_a_foreign_run_is_not_found(storage: Storage) -> None:
         for owner_id, run_id in ((other.id, run.id), (run.owner_id, "run_none")):
             with pytest.raises(RunNotFound):
                 await tx.runs.get(owner_id, run_id)
+            with pytest.raises(RunNotFound):
+                await tx.runs.input(owner_id, run_id)
         assert (await tx.runs.list(other.id, RunFilter(), PageRequest())).items == ()
         wanted = RunFilter(conversation_id=run.conversation_id)
         assert (await tx.runs.list(other.id, wanted, PageRequest())).items == ()
@@ -97,8 +110,8 @@ async def test_a_transaction_goes_on_after_a_conversation_was_busy(storage: Stor
     refused, taken = a_run(conversation), a_run(other)
     async with storage.write() as tx:
         with pytest.raises(ConversationBusy):
-            await tx.runs.add(refused, first_batch(refused), process_id=PROCESS, lease_seconds=LEASE)
-        await tx.runs.add(taken, first_batch(taken), process_id=PROCESS, lease_seconds=LEASE)
+            await tx.runs.add(refused, an_input(refused), first_batch(refused), process_id=PROCESS, lease_seconds=LEASE)
+        await tx.runs.add(taken, an_input(taken), first_batch(taken), process_id=PROCESS, lease_seconds=LEASE)
     assert await get(storage, taken) == replace(taken, last_seq=2)
     with pytest.raises(RunNotFound):
         await get(storage, refused)

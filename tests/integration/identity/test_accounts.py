@@ -53,22 +53,16 @@ async def start_run(replica: Replica, owner_id: str, actor_id: str) -> Run:
         conversation_id=conversation.id,
         kind=WorkflowKind.PLAIN,
         workflow_id=None,
-        input=RunInput(
-            user_message_id=message_id,
-            user_text="hello",
-            before_index=1,
-            settings=ModelSettings(model="m"),
-            memory=Memory(),
-        ),
         state=RunState.RUNNING,
         created_at=now,
     )
+    run_input = RunInput(user_message_id=message_id, before_index=1, settings=ModelSettings(model="m"), memory=Memory())
     first = Batch(run_id, 1, (Entry(1, 1, "", 0, RunStarted(run_id, conversation.id, message_id)),))
     async with replica.storage.write() as tx:
         await tx.conversations.add(conversation)
         await tx.conversations.lock(owner_id, conversation.id)
         await tx.messages.append(conversation.id, (message,), Usage())
-        await tx.runs.add(run, first, process_id="elsewhere", lease_seconds=30)
+        await tx.runs.add(run, run_input, first, process_id="elsewhere", lease_seconds=30)
     return run
 
 

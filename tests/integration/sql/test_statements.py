@@ -9,7 +9,7 @@ from sqlalchemy import event
 
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.storage import SqlStorage, SqlTransaction
-from chatter_grpc.core.conversations import Conversation, ConversationFilter, ConversationOrder
+from chatter_grpc.core.conversations import Conversation, ConversationFilter, ConversationOrder, ModelSettings
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.runs.run import RunFilter
@@ -23,6 +23,7 @@ from tests.support.records import (
     a_run,
     an_answer,
     an_end,
+    an_input,
     first_batch,
     last_batch,
     start_run,
@@ -63,7 +64,7 @@ async def full(database: Database) -> Conversation:
         for _ in range(MANY):
             await tx.conversations.add(a_conversation(conversation.owner_id, tags=("work",)))
             more = a_run(conversation, conversation_id="")
-            await tx.runs.add(more, first_batch(more), process_id=PROCESS, lease_seconds=LEASE)
+            await tx.runs.add(more, an_input(more), first_batch(more), process_id=PROCESS, lease_seconds=LEASE)
     return conversation
 
 
@@ -96,6 +97,26 @@ async def test_the_number_of_statements_of_a_list_does_not_grow_with_the_page(
     assert set(counts.values()) == {1}, counts
 
 
+async def test_no_reading_of_runs_reads_what_they_began_with(database: Database) -> None:
+    """An input may be as large as a message: a page of them would hold up everyone."""
+    storage = SqlStorage(database)
+    conversation = await store_conversation(storage)
+    run = await start_run(storage, conversation, lease=0, settings=ModelSettings(system_prompt="x" * 4_000_000))
+    owner_id, read = run.owner_id, PageRequest(size=1000)
+    with counting(database) as sent:
+        async with storage.write() as tx:
+            assert await tx.runs.get(owner_id, run.id) == run
+            assert (await tx.runs.list(owner_id, RunFilter(), read)).items == (run,)
+            assert await tx.runs.active([owner_id]) == (run,)
+            assert [taken.id for taken in await tx.runs.take_lost(PROCESS, LEASE, 1)] == [run.id]
+    assert len(sent) == 5
+    assert [statement for statement in sent if "run_inputs" in statement] == []
+    with counting(database) as sent:
+        async with storage.read() as tx:
+            assert len((await tx.runs.input(owner_id, run.id)).settings.system_prompt or "") == 4_000_000
+    assert [statement for statement in sent if "run_inputs" not in statement] == []
+
+
 async def test_a_run_starts_and_ends_in_few_statements(database: Database) -> None:
     storage = SqlStorage(database)
     conversation = await store_conversation(storage)
@@ -106,7 +127,7 @@ async def test_a_run_starts_and_ends_in_few_statements(database: Database) -> No
             await tx.requests.claim(key, run.id, NOW)
             await tx.conversations.lock(conversation.owner_id, conversation.id)
             await tx.messages.append(conversation.id, (a_message(conversation, run.id),), Usage())
-            await tx.runs.add(run, first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+            await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
     with counting(database) as end:
         async with storage.write() as tx:
             await tx.messages.append(conversation.id, (an_answer(conversation, run.id),), Usage())

@@ -13,8 +13,7 @@ from chatter_grpc.core.errors import ModelUnknown, ProviderTimeout, WorkflowNotF
 from chatter_grpc.core.graphs import EdgeDefinition, GraphDefinition, ModelNode, NodeDefinition, NodeType
 from chatter_grpc.core.models import Finished, FinishReason, Role, TextPiece, Turn
 from chatter_grpc.core.runs.events import MessageDiscarded, MessageFinished, NodeFinished
-from chatter_grpc.core.runs.executor import Work
-from tests.support.attempts import new_run, new_writer
+from tests.support.attempts import new_input, new_work, new_writer
 from tests.support.catalogues import MODEL, Catalogue
 from tests.support.waiting import soon, until
 
@@ -43,7 +42,7 @@ PARALLEL = GraphDefinition(
 async def test_plain_asks_the_model_once_with_all_turns_and_settings() -> None:
     chat, written = ScriptedChat(answer_script("Hello there")), new_writer()
     settings = ModelSettings(model=MODEL, temperature=0.25, max_tokens=9, system_prompt="be brief")
-    await LangGraphEngine(Catalogue({"model": chat})).execute(Work(run=new_run(settings), turns=TURNS), written.writer)
+    await LangGraphEngine(Catalogue({"model": chat})).execute(new_work(settings, TURNS), written.writer)
     (call,) = chat.calls
     assert (call.request.model, list(call.request.turns)) == (MODEL, list(TURNS))
     assert (call.request.temperature, call.request.max_tokens) == (0.25, 9)
@@ -55,13 +54,13 @@ async def test_plain_asks_the_model_once_with_all_turns_and_settings() -> None:
 async def test_a_workflow_that_is_not_built_in_is_not_found() -> None:
     engine = LangGraphEngine(Catalogue({"model": ScriptedChat(answer_script("x"))}))
     with pytest.raises(WorkflowNotFound):
-        await engine.execute(Work(run=new_run(ModelSettings(), kind=None), turns=TURNS), new_writer().writer)
+        await engine.execute(new_work(ModelSettings(), TURNS, kind=None), new_writer().writer)
 
 
 async def test_a_model_that_is_gone_when_the_run_begins_is_a_typed_failure() -> None:
     engine, written = LangGraphEngine(Catalogue({"model": ScriptedChat(answer_script("x"))})), new_writer()
     with pytest.raises(ModelUnknown):
-        await engine.execute(Work(run=new_run(ModelSettings(model="gone/model")), turns=TURNS), written.writer)
+        await engine.execute(new_work(ModelSettings(model="gone/model"), TURNS), written.writer)
     assert not written.writer.messages
 
 
@@ -69,7 +68,7 @@ async def test_a_failure_is_the_providers_own_and_the_node_does_not_finish() -> 
     error = ProviderTimeout(provider="scripted", phase="idle")
     engine, written = LangGraphEngine(Catalogue({"model": ScriptedChat([TextPiece("x"), error])})), new_writer()
     with pytest.raises(ProviderTimeout):
-        await engine.execute(Work(run=new_run(ModelSettings(model=MODEL)), turns=TURNS), written.writer)
+        await engine.execute(new_work(ModelSettings(model=MODEL), TURNS), written.writer)
     bodies = written.bodies()
     assert isinstance(bodies[-1], MessageDiscarded)
     assert not any(isinstance(body, NodeFinished) for body in bodies)
@@ -78,7 +77,7 @@ async def test_a_failure_is_the_providers_own_and_the_node_does_not_finish() -> 
 async def test_a_cancellation_closes_the_model_before_it_is_raised_on() -> None:
     chat = ScriptedChat([TextPiece("x"), Gate(asyncio.Event()), Finished(FinishReason.STOP)])
     written = new_writer()
-    work = Work(run=new_run(ModelSettings(model=MODEL)), turns=TURNS)
+    work = new_work(ModelSettings(model=MODEL), TURNS)
     task = asyncio.create_task(LangGraphEngine(Catalogue({"model": chat})).execute(work, written.writer))
     await until(lambda: bool(chat.calls and chat.calls[0].delivered))
     task.cancel()
@@ -96,7 +95,7 @@ async def test_no_parallel_node_is_left_running(fails: bool) -> None:
     right = ScriptedChat([TextPiece("y"), Gate(asyncio.Event()), Finished(FinishReason.STOP)])
     written = new_writer()
     context = RunContext(
-        writer=written.writer, models=Catalogue({"left": left, "right": right}), input=new_run(ModelSettings()).input
+        writer=written.writer, models=Catalogue({"left": left, "right": right}), input=new_input(ModelSettings())
     )
     task = asyncio.create_task(compile_graph(PARALLEL).ainvoke({"turns": list(TURNS)}, context=context))
     await until(lambda: all(chat.calls and chat.calls[0].delivered for chat in (left, right)))

@@ -12,7 +12,7 @@ from chatter_grpc.core.runs.ending import Outcome
 from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.writer import RunWriter
-from tests.support.attempts import new_run, new_writer
+from tests.support.attempts import new_work, new_writer
 
 HOUR = 3600.0
 CANCELLED = Outcome(state=RunState.CANCELLED)
@@ -32,7 +32,7 @@ class Does:
 
 def new_attempt(patience: float = HOUR) -> Attempt:
     written = new_writer()
-    return Attempt(Work(run=new_run(ModelSettings()), turns=()), written.tail, written.writer, patience)
+    return Attempt(new_work(ModelSettings()), written.tail, written.writer, patience)
 
 
 async def forever() -> None:
