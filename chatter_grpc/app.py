@@ -179,9 +179,10 @@ class _Server:
         _log.info("serving", extra={"address": self.address, "version": __version__})
 
     async def stop(self, grace: float) -> None:
-        """Let runs end, hand the readers of others' runs off, then let the last calls end."""
+        """Hand the readers of others' runs off, let the runs that are at work here end, then the last calls."""
         _log.info("stopping", extra={"runs": self.at_work.supervisor.active_count})
         await self.edge.health.stop()
+        self.at_work.readers.hand_off_elsewhere()
         await self.at_work.supervisor.stop(grace)
         self.at_work.readers.hand_off()
         await self.edge.stop(min(grace, LAST_CALLS_SECONDS))

@@ -193,6 +193,7 @@ class Process:
 
     async def stop(self) -> None:
         """Stop as a server does."""
+        self.readers.hand_off_elsewhere()
         await soon(self.supervisor.stop(self._grace))
         self.readers.hand_off()
 

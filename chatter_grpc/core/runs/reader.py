@@ -52,8 +52,15 @@ class Readers:
         self.wakeups = wakeups
         self.tail = tail
         self.heartbeat = heartbeat
+        self.leaving = False
         self.stopping = False
         self.open: set[RunReader] = set()
+
+    def hand_off_elsewhere(self) -> None:
+        """End the readers of runs that are not at work here, because this server is about to stop."""
+        self.leaving = True
+        for reader in self.open:
+            reader.wake()
 
     def hand_off(self) -> None:
         """End all readers, those that come later too, with their cursors, because this server stops."""
@@ -134,7 +141,8 @@ class RunReader:
         if (at_end or self._ended) and not self._caught_up:
             self._caught_up = True
             return Control.CAUGHT_UP
-        if self._readers.stopping and not self._ended:
+        here = self._tail is not None and not self._tail.lost
+        if not self._ended and (self._readers.stopping or (self._readers.leaving and not here)):
             self._ended = True
             return Control.HAND_OFF
         if silent and time.monotonic() - self._spoke_at >= self._readers.heartbeat:

@@ -7,7 +7,7 @@ import pytest
 from chatter_grpc._gen.chatter.v1 import error_reason_pb2
 from chatter_grpc.adapters.models.scripted import CallState, Gate, ScriptedChat, answer_script
 from chatter_grpc.core.callers import Caller
-from chatter_grpc.core.conversations import Conversation
+from chatter_grpc.core.conversations import Conversation, ModelSettings
 from chatter_grpc.core.errors import ServerStopping
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
 from chatter_grpc.core.runs.executor import Work
@@ -17,6 +17,7 @@ from chatter_grpc.core.runs.supervisor import RunSettings
 from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.storage import Storage
 from tests.support.catalogues import Catalogue
+from tests.support.records import store_conversation
 from tests.support.replicas import Client, Process, stored_messages
 from tests.support.waiting import MINUTE, soon, until
 
@@ -84,6 +85,31 @@ async def test_readers_of_runs_elsewhere_are_handed_off_and_go_on_at_another_ser
         client.reader = await owner.runs.watch(caller, run_id, client.cursor)
         fold = await client.read_to_end()
         assert (fold.end, list(fold.stored.values())) == ("completed", ["Hello"])
+
+
+async def test_readers_of_runs_elsewhere_do_not_wait_for_the_runs_that_are_at_work_here(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    there, here = asyncio.Event(), asyncio.Event()
+    async with Process(storage, committer, Catalogue({"model": talking(there)})) as owner:
+        run_id = await owner.send(caller, conversation.id)
+        await owner.until_written(run_id)
+        async with Process(storage, committer, Catalogue({"model": talking(here)}), name="b", grace=MINUTE) as stopping:
+            own = await store_conversation(storage, caller.owner_id, settings=ModelSettings())
+            own_run_id = await stopping.send(caller, own.id)
+            client = Client(await stopping.runs.watch(caller, run_id), caller)
+            watching = asyncio.create_task(client.read_to_end())
+            staying = stopping.follow_along(caller, own_run_id)
+            await stopping.until_written(own_run_id)
+            stop = asyncio.create_task(stopping.stop())
+            await soon(watching)
+            assert (client.controls[-1], client.fold.end) == (Control.HAND_OFF, "")
+            assert not any(task.done() for task in (stop, staying))
+            here.set()
+            await soon(staying)
+            await soon(stop)
+        there.set()
+        await owner.ended(caller, run_id)
 
 
 @pytest.mark.parametrize("steps", range(4))
