@@ -11,6 +11,7 @@ from chatter_grpc.adapters.models.scripted import Gate, ScriptedChat, answer_scr
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, Memory, MemoryMode, ModelSettings
 from chatter_grpc.core.errors import (
+    AccountDisabled,
     ChatterError,
     ConversationArchived,
     ConversationBusy,
@@ -27,6 +28,7 @@ from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.runs.run import LogCommitter, RunFilter, RunState, WorkflowKind
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
+from chatter_grpc.core.users import UserState
 from tests.support.catalogues import MODEL, Catalogue
 from tests.support.desk import add_caller
 from tests.support.records import store_conversation
@@ -289,6 +291,7 @@ REFUSALS: dict[str, tuple[type[ChatterError], dict[str, Any]]] = {
     "a stored workflow": (WorkflowNotFound, {"workflow_id": "wf_1"}),
     "an unknown model": (ModelUnknown, {"overrides": ModelSettings(model="nobody/knows")}),
     "a server that stops": (ServerStopping, {}),
+    "an account that was just disabled": (AccountDisabled, {}),
 }
 
 
@@ -304,6 +307,8 @@ async def test_what_is_refused_leaves_nothing_behind(
     }.get(name, conversation)
     async with storage.write() as tx:
         await tx.conversations.replace(changed)
+        if name == "an account that was just disabled":
+            await tx.users.set_state(caller.actor_id, UserState.DISABLED)
     who = await add_caller(storage, "eve") if name == "someone else's" else caller
     async with process(storage, committer) as here:
         if name == "a server that stops":
