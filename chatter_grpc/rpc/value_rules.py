@@ -88,7 +88,7 @@ def within_range(low: float, high: float) -> Test:
             return None
         if math.isnan(value):
             return "must be a number"
-        return f"must be at least {low:g}" if value < low else f"must be at most {high:g}"
+        return f"must be at least {low:.15g}" if value < low else f"must be at most {high:.15g}"
 
     return test
 
@@ -96,9 +96,10 @@ def within_range(low: float, high: float) -> Test:
 def matching(pattern: str) -> Test:
     """Match a whole text that is not empty."""
     match = compile_shared(pattern).fullmatch
+    shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in pattern)
 
     def test(value: str) -> str | None:
-        return None if not value or match(value) else f"must match {pattern}"
+        return None if not value or match(value) else f"must match {shown}"
 
     return test
 

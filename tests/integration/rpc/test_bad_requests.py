@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatter_grpc._gen.chatter.v1 import chat_service_pb2, conversation_pb2
+from chatter_grpc._gen.chatter.v1 import auth_service_pb2, chat_service_pb2, conversation_pb2
 from chatter_grpc.rpc.contract import SERVICES, methods_of
 from tests.support.edge import MAX_REQUEST_BYTES, Account, Edge
 
@@ -88,6 +88,23 @@ async def test_all_violations_come_back_in_one_answer(edge: Edge, account: Accou
         "tags[0]": "must have at least 1 characters",
         "tags[1]": "must have at most 50 characters",
     }
+
+
+@ONLY_SQLITE
+@pytest.mark.parametrize("email", ["ada", "ada@", "a da@x", "q\x1b[2J@q", "q@q\x7f", "a@b@c"])
+async def test_an_address_without_an_at_or_with_what_moves_a_terminal_is_refused(edge: Edge, email: str) -> None:
+    request = auth_service_pb2.RegisterRequest(username="ada", email=email, password="correct horse")
+    answer = await edge.call("/chatter.v1.AuthService/Register", request)
+    assert (answer.reason, set(answer.fields)) == ("FIELD_INVALID", {"email"})
+    assert answer.fields["email"].isprintable()
+
+
+@ONLY_SQLITE
+async def test_a_great_bound_is_written_out(edge: Edge, account: Account) -> None:
+    greedy = conversation_pb2.ModelSettings(max_tokens=1_000_001)
+    request = chat_service_pb2.CreateConversationRequest(model_settings=greedy)
+    answer = await edge.call("/chatter.v1.ChatService/CreateConversation", request, account.metadata)
+    assert answer.fields == {"model_settings.max_tokens": "must be at most 1000000"}
 
 
 @ONLY_SQLITE
