@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatter_grpc._gen.chatter.v1 import auth_service_pb2, chat_service_pb2, conversation_pb2
+from chatter_grpc.core.callers import Scope
 from chatter_grpc.rpc.contract import SERVICES, methods_of
 from tests.support.edge import MAX_REQUEST_BYTES, Account, Edge
 
@@ -142,6 +143,15 @@ async def test_no_bytes_break_any_method(
         answer = await edge.call(name, raw, account.metadata)
         assert answer.code not in FAULTS, (name, raw, answer.message)
         assert answer.trailing["x-call-id"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.binary(max_size=60))
+async def test_no_bytes_break_the_method_that_ends_a_session(edge: Edge, account: Account, raw: bytes) -> None:
+    """With a key, which has no session to end, so that the method can be called again."""
+    key = await edge.replica.accounts.create_api_key(login="ada", name="k", scopes=[Scope.CHAT_READ], expires_at=None)
+    answer = await edge.call("/chatter.v1.AuthService/Logout", raw, (("authorization", f"Bearer {key.text}"),))
+    assert answer.reason in {"SESSION_REQUIRED", "REQUEST_MALFORMED"}
 
 
 def fields(message: Descriptor, texts: st.SearchStrategy[str], depth: int = 2) -> st.SearchStrategy[bytes]:
