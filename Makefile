@@ -69,11 +69,12 @@ format: $(DEV) ## Bring code and protos into their form
 	$(BIN)/ruff format .
 	$(BIN)/buf format --write
 
+# The widest set comes first: what it settles on holds for the smaller ones.
 lock: $(BIN)/python ## Lock the dependencies of pyproject.toml (ARGS=--upgrade takes the newest)
 	@command -v $(UV) >/dev/null || $(PIP) install uv
-	$(COMPILE) --group build -o requirements/runtime.txt
-	$(COMPILE) --group build --group dev -c requirements/runtime.txt -o requirements/dev.txt
-	$(COMPILE) --group build --group dev --group bench -c requirements/dev.txt -o requirements/bench.txt
+	$(COMPILE) --all-extras --group build --group dev --group bench -o requirements/bench.txt
+	$(COMPILE) --all-extras --group build --group dev -c requirements/bench.txt -o requirements/dev.txt
+	$(COMPILE) --group build -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## Remove everything that these commands made
 	rm -rf $(VENV) chatter_grpc/_gen dist build htmlcov .coverage .coverage.*

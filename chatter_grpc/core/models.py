@@ -1,7 +1,7 @@
 """Chat models: what is asked of one, what it streams, and the port that a provider's adapter implements."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -23,22 +23,35 @@ class FinishReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture, encoded as its ``media_type`` says: ``image/png``, ``image/jpeg``, ``image/gif`` or ``image/webp``."""
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One message as a model is given it."""
+    """One message as a model is given it; images stand on a user's turn alone, and only for models that take them."""
 
     role: Role
     text: str
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """One call of a model: ``model`` is ``<provider>/<name>``, the last of ``turns`` is the user's."""
+    """One call of a model: ``model`` is ``<provider>/<name>``, the last of ``turns`` is the user's.
+
+    ``response_schema`` is a JSON Schema, as JSON text, that the answer has to keep; ``None`` leaves the answer free.
+    """
 
     model: str
     turns: Sequence[Turn]
     system_prompt: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
+    response_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +123,18 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A model that the server offers; ``price`` is ``None`` where it is not known."""
+    """A model that the server offers; ``price`` and ``context_tokens`` are ``None`` where they are not known.
+
+    ``context_tokens`` bounds question and answer together. ``structured_output`` says that the provider itself keeps
+    an answer to a JSON Schema.
+    """
 
     name: str
     provider: str
     price: Price | None = None
+    context_tokens: int | None = None
+    takes_images: bool = False
+    structured_output: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,93 @@
+"""Builds what knows callers, and opens the administration of accounts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from chatter_grpc.adapters.memory.limits import MemoryRateLimiter
+from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.adapters.tokens.api_keys import KeyedHasher
+from chatter_grpc.adapters.tokens.jwt import JwtSigner
+from chatter_grpc.adapters.tokens.passwords import Argon2Hasher
+from chatter_grpc.adapters.tokens.sealing import Sealer
+from chatter_grpc.adapters.tokens.secret import DerivedKeys
+from chatter_grpc.adapters.tokens.signing_keys import KeyRing
+from chatter_grpc.app.storage import keys_of, open_storage
+from chatter_grpc.config import Settings
+from chatter_grpc.core.accounts import Accounts
+from chatter_grpc.core.auth import Auth, AuthSettings
+from chatter_grpc.core.authentication import Authenticator
+from chatter_grpc.core.limits import Limit
+from chatter_grpc.core.revocation_watch import RevocationWatch
+
+ISSUER: Final = "chatter"
+AUDIENCE: Final = "chatter"
+FAILURES_SECONDS: Final = 15 * 60
+REGISTRATIONS_SECONDS: Final = 3600
+# A revocation is read late by as long as its transaction takes; a few statements may each take their full time.
+REVOCATION_STATEMENTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What knows callers."""
+
+    auth: Auth
+    authenticator: Authenticator
+    revocations: RevocationWatch
+    limiter: MemoryRateLimiter
+
+
+@asynccontextmanager
+async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    """Open the administration of accounts on the database of the settings; a server may use it at the same time."""
+    async with AsyncExitStack() as stack:
+        storage = await open_storage(stack, settings)
+        keys = await asyncio.to_thread(keys_of, settings)
+        passwords = Argon2Hasher()
+        stack.push_async_callback(passwords.close)
+        # Servers hear of what is revoked here by their own polls.
+        yield Accounts(
+            storage=storage, passwords=passwords, key_hasher=KeyedHasher(keys.api_keys), announce=lambda _: None
+        )
+
+
+async def build_identity(stack: AsyncExitStack, storage: SqlStorage, keys: DerivedKeys, settings: Settings) -> Identity:
+    """Build what knows callers, with the keys that sign their tokens."""
+    revocations = RevocationWatch(
+        storage,
+        token_lifetime=timedelta(minutes=settings.access_token_minutes),
+        overlap=REVOCATION_STATEMENTS * settings.database_seconds,
+    )
+    ring = KeyRing(storage, Sealer(keys.sealing))
+    await ring.open()
+    tokens = JwtSigner(ring, issuer=ISSUER, audience=AUDIENCE)
+    passwords = Argon2Hasher()
+    stack.push_async_callback(passwords.close)
+    limiter = MemoryRateLimiter()
+    auth = Auth(
+        storage=storage,
+        passwords=passwords,
+        tokens=tokens,
+        limiter=limiter,
+        watch=revocations,
+        settings=_auth_settings(settings),
+    )
+    authenticator = Authenticator(
+        storage=storage, tokens=tokens, key_hasher=KeyedHasher(keys.api_keys), watch=revocations
+    )
+    return Identity(auth=auth, authenticator=authenticator, revocations=revocations, limiter=limiter)
+
+
+def _auth_settings(settings: Settings) -> AuthSettings:
+    return AuthSettings(
+        registration_open=settings.registration,
+        access_lifetime=timedelta(minutes=settings.access_token_minutes),
+        refresh_lifetime=timedelta(days=settings.refresh_token_days),
+        failures_per_account=Limit(amount=settings.login_failures_per_account, seconds=FAILURES_SECONDS),
+        failures_per_address=Limit(amount=settings.login_failures_per_address, seconds=FAILURES_SECONDS),
+        registrations_per_address=Limit(amount=settings.registrations_per_address, seconds=REGISTRATIONS_SECONDS),
+    )

@@ -1,0 +1,68 @@
+"""Builds the models that the settings offer."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from chatter_grpc.adapters.models.catalogue import ConfiguredModels
+from chatter_grpc.adapters.models.endpoint import EndpointConfig
+from chatter_grpc.adapters.models.prices import PriceTable
+from chatter_grpc.config import ConfigurationFault, Settings
+
+
+def _models(settings: Settings) -> ConfiguredModels:
+    """Build the models. Blocks: reads the price files."""
+    endpoints = []
+    if settings.openai_api_key.get_secret_value() or "openai_base_url" in settings.model_fields_set:
+        endpoints.append(
+            _endpoint(
+                settings,
+                "openai",
+                settings.openai_base_url,
+                settings.openai_api_key.get_secret_value(),
+                settings.openai_models,
+            )
+        )
+    for name, endpoint in settings.endpoints.items():
+        endpoints.append(
+            _endpoint(settings, name, endpoint.base_url, endpoint.api_key.get_secret_value(), endpoint.models)
+        )
+    return ConfiguredModels(
+        endpoints,
+        prices=_prices(settings),
+        default_model=settings.default_model or None,
+        max_connections=settings.provider_connections,
+        offline_seconds_per_token=settings.offline_token_milliseconds / 1000,
+    )
+
+
+def _prices(settings: Settings) -> PriceTable:
+    try:
+        return PriceTable.load(settings.prices_file)
+    except (ValueError, OSError) as error:
+        raise ConfigurationFault(f"CHATTER_PRICES_FILE: {error}") from error
+
+
+def _endpoint(
+    settings: Settings, provider: str, base_url: str, api_key: str, models: tuple[str, ...]
+) -> EndpointConfig:
+    return EndpointConfig(
+        provider=provider,
+        base_url=base_url,
+        api_key=api_key,
+        models=models,
+        connect_seconds=settings.provider_connect_seconds,
+        first_token_seconds=settings.provider_first_token_seconds,
+        idle_seconds=settings.provider_idle_seconds,
+        max_attempts=settings.provider_attempts,
+    )
+
+
+async def open_models(stack: AsyncExitStack, settings: Settings) -> ConfiguredModels:
+    """Open the models; raises ``ConfigurationFault`` where the settings contradict one another."""
+    try:
+        models = await asyncio.to_thread(_models, settings)
+    except ValueError as error:
+        settings_of_models = "CHATTER_DEFAULT_MODEL, CHATTER_OPENAI_* or CHATTER_ENDPOINTS"
+        raise ConfigurationFault(f"{settings_of_models}: {error}") from error
+    stack.push_async_callback(models.close)
+    return models

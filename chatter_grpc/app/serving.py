@@ -1,0 +1,135 @@
+"""Puts the parts of a server together, starts them in order and stops them in order."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from chatter_grpc import __version__
+from chatter_grpc.adapters.files.data_dir import hold_data_dir
+from chatter_grpc.adapters.sql.committer import open_committer
+from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.app.edge import edge_settings
+from chatter_grpc.app.identity import build_identity
+from chatter_grpc.app.models import open_models
+from chatter_grpc.app.runs import AtWork, build_runs
+from chatter_grpc.app.storage import keys_of, open_database
+from chatter_grpc.config import Settings
+from chatter_grpc.core.background import Background
+from chatter_grpc.core.clock import utc_now
+from chatter_grpc.core.conversation_service import Conversations
+from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.message_service import Messages
+from chatter_grpc.core.revocation_watch import RevocationWatch
+from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.sending import Sending
+from chatter_grpc.core.user_service import Users
+from chatter_grpc.rpc.cursors import CursorSigner
+from chatter_grpc.rpc.page_tokens import PageTokenSigner
+from chatter_grpc.rpc.server import EdgeServer, Services
+from chatter_grpc.rpc.services.run_stream import RunStreams
+
+# After runs have ended and readers have their hand-off, so long the last answers may take.
+LAST_CALLS_SECONDS: Final = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, *, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Serve until ``stop`` is set, then stop gracefully.
+
+    ``ready`` is called once with the address that is served. Raises ``BackgroundFault`` where something broke that
+    the server cannot do without, ``DataDirectoryBusy``, ``SecretRefused``, ``ConfigurationFault``,
+    ``StorageUnavailable``, and ``AddressRefused``.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.embedded:
+            await asyncio.to_thread(stack.enter_context, hold_data_dir(settings.data_dir))
+        server = await _build(stack, settings)
+        background = await stack.enter_async_context(Background())
+        await server.start(background, settings)
+        ready(server.address)
+        stopped = asyncio.ensure_future(stop.wait())
+        fault = asyncio.ensure_future(background.wait_fault())
+        try:
+            await asyncio.wait((stopped, fault), return_when=asyncio.FIRST_COMPLETED)
+            await server.stop(settings.stop_seconds)
+            if fault.done():
+                await fault
+        finally:
+            stopped.cancel()
+            fault.cancel()
+
+
+@dataclass(kw_only=True)
+class Server:
+    """The parts of a server that have to be started and stopped in order."""
+
+    edge: EdgeServer
+    at_work: AtWork
+    revocations: RevocationWatch
+    address: str = ""
+
+    async def start(self, background: Background, settings: Settings) -> None:
+        """Start the background work, from what others depend on, and take calls last."""
+        try:
+            await self.revocations.poll()
+        except TimeoutError as error:
+            raise StorageUnavailable from error
+        background.start("revocations", self.revocations.run())
+        background.start("wake-ups", self.at_work.wakeups.run())
+        background.start("committer", self.at_work.committer.run())
+        if settings.embedded:
+            # Nobody else uses this database: whatever is marked as at work was left by a process that is gone.
+            async with self.at_work.reaper.storage.write() as tx:
+                await tx.runs.expire_leases()
+        await self.at_work.reaper.reap()
+        background.start("reaper", self.at_work.reaper.run())
+        background.start("supervisor", self.at_work.supervisor.run())
+        port = await self.edge.start()
+        background.start("health", self.edge.health.run())
+        host, _, _ = settings.listen.rpartition(":")
+        self.address = settings.listen if settings.listen.startswith("unix:") else f"{host}:{port}"
+        _log.info("serving", extra={"address": self.address, "version": __version__})
+
+    async def stop(self, grace: float) -> None:
+        """Hand the readers of others' runs off, let the runs that are at work here end, then the last calls."""
+        _log.info("stopping", extra={"runs": self.at_work.supervisor.active_count})
+        await self.edge.health.stop()
+        self.at_work.readers.hand_off_elsewhere()
+        await self.at_work.supervisor.stop(grace)
+        self.at_work.readers.hand_off()
+        await self.edge.stop(min(grace, LAST_CALLS_SECONDS))
+        _log.info("stopped")
+
+
+async def _build(stack: AsyncExitStack, settings: Settings) -> Server:
+    """Build a server, whose parts ``stack`` closes."""
+    database = await open_database(stack, settings)
+    storage = SqlStorage(database)
+    keys = await asyncio.to_thread(keys_of, settings)
+    models = await open_models(stack, settings)
+    log = await open_committer(database)
+    stack.push_async_callback(log.close)
+    at_work = build_runs(storage, log, models, settings)
+    identity = await build_identity(stack, storage, keys, settings)
+    runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
+    services = Services(
+        auth=identity.auth,
+        users=Users(storage),
+        conversations=Conversations(
+            storage=storage, models=models, cancel_runs=at_work.supervisor.cancel_here, clock=utc_now
+        ),
+        messages=Messages(storage),
+        sending=Sending(storage, at_work.supervisor, runs, models, utc_now),
+        runs=runs,
+        streams=RunStreams(CursorSigner(keys.cursors), identity.revocations),
+        models=models,
+        authenticator=identity.authenticator,
+        limiter=identity.limiter,
+        storage=storage,
+        page_tokens=PageTokenSigner(keys.page_tokens),
+    )
+    return Server(edge=EdgeServer(services, edge_settings(settings)), at_work=at_work, revocations=identity.revocations)
