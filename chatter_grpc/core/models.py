@@ -44,6 +44,8 @@ class ModelRequest:
     """One call of a model: ``model`` is ``<provider>/<name>``, the last of ``turns`` is the user's.
 
     ``response_schema`` is a JSON Schema, as JSON text, that the answer has to keep; ``None`` leaves the answer free.
+    It is set only where the model's ``structured_output`` says that its provider has this; for the others it stands in
+    ``system_prompt``.
     """
 
     model: str
@@ -123,16 +125,17 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A model that the server offers; ``price`` and ``context_tokens`` are ``None`` where they are not known.
+    """A model that the server offers; what may be ``None`` is so where it is not known.
 
-    ``context_tokens`` bounds question and answer together. ``structured_output`` says that the provider itself keeps
-    an answer to a JSON Schema.
+    ``context_tokens`` bounds question and answer together, ``max_output_tokens`` the answer. ``structured_output`` says
+    that the provider itself keeps an answer to a JSON Schema.
     """
 
     name: str
     provider: str
     price: Price | None = None
     context_tokens: int | None = None
+    max_output_tokens: int | None = None
     takes_images: bool = False
     structured_output: bool = False
 
