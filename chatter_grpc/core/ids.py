@@ -12,6 +12,7 @@ API_KEY: Final = "key"
 CONVERSATION: Final = "conv"
 MESSAGE: Final = "msg"
 RUN: Final = "run"
+AUDIT: Final = "audit"
 
 
 def new_id(prefix: str) -> str:

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from chatter_grpc.core.api_keys import ApiKeyStore
+from chatter_grpc.core.audit import AuditStore
 from chatter_grpc.core.conversations import ConversationStore
 from chatter_grpc.core.messages import MessageStore
 from chatter_grpc.core.requests import RequestStore
@@ -40,6 +41,11 @@ class Transaction(Protocol):
     @property
     def revocations(self) -> RevocationStore:
         """Revoked credentials."""
+        ...
+
+    @property
+    def audit(self) -> AuditStore:
+        """The audit log."""
         ...
 
     @property

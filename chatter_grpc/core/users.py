@@ -22,8 +22,19 @@ class UserState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits:
+    """How many messages an account may send, its subjects' included. ``None``: the server's default; 0: none at all."""
+
+    messages_per_day: int | None = None
+    messages_per_month: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """An account. ``password_hash`` is ``None`` on accounts that have none, such as services."""
+    """An account. ``password_hash`` is ``None`` on accounts that have none, such as services.
+
+    ``version`` grows with each change of what the account shows of itself, but not with its logins.
+    """
 
     id: str
     username: str
@@ -34,6 +45,8 @@ class User:
     password_hash: str | None = field(repr=False)
     created_at: datetime
     last_login_at: datetime | None = None
+    limits: UserLimits = field(default_factory=UserLimits)
+    version: int = 1
 
 
 class UserStore(Protocol):
@@ -58,10 +71,11 @@ class UserStore(Protocol):
         """Record a login, and the new hash where the password was hashed again."""
         ...
 
-    async def hold_active(self, user_id: str) -> bool:
-        """Say whether an account is active, and keep its state from changing until the transaction ends.
+    async def hold_active(self, user_id: str) -> User | None:
+        """Return an account if it is active, and keep it from changing until the transaction ends.
 
-        What a transaction starts behind this is seen by whoever disables the account.
+        What a transaction starts behind this is seen by whoever disables the account. Who starts something that
+        counts against ``User.limits`` (messages of a day or a month) reads them here, with no statement of its own.
         """
         ...
 

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from chatter_grpc.adapters.sql.api_keys import ApiKeyRow
+from chatter_grpc.adapters.sql.audit import AuditRow
 from chatter_grpc.adapters.sql.conversations import ConversationRow, ConversationTagRow
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
 from chatter_grpc.adapters.sql.messages import MessageRow
@@ -33,6 +34,7 @@ ROWS: Final = (
     ApiKeyRow,
     SigningKeyRow,
     RevocationRow,
+    AuditRow,
     RequestRow,
     ConversationRow,
     ConversationTagRow,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chatter_grpc.adapters.sql.api_keys import SqlApiKeys
+from chatter_grpc.adapters.sql.audit import SqlAudit
 from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.messages import SqlMessages
@@ -46,6 +47,11 @@ class SqlTransaction:
     def revocations(self) -> SqlRevocations:
         """Revoked credentials."""
         return SqlRevocations(self._sql)
+
+    @property
+    def audit(self) -> SqlAudit:
+        """The audit log."""
+        return SqlAudit(self._sql)
 
     @property
     def requests(self) -> SqlRequests:

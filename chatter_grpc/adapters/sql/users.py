@@ -3,19 +3,33 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Row, UniqueConstraint, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    Row,
+    UniqueConstraint,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.statements import Either, Statements
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
-from chatter_grpc.core.users import User, UserRole, UserState
+from chatter_grpc.core.users import User, UserLimits, UserRole, UserState
 
 
 class UserRow(Stored):
     """An account. The keys are what its names are compared by; without an email there is none to compare."""
 
     __tablename__ = "users"
+    __table_args__ = (Index(None, "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     username: Mapped[str]
@@ -28,6 +42,9 @@ class UserRow(Stored):
     password_hash: Mapped[str | None]
     created_at: Mapped[datetime]
     last_login_at: Mapped[datetime | None]
+    messages_per_day: Mapped[int | None]
+    messages_per_month: Mapped[int | None]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
 
 
 class OwnerRow(Stored):
@@ -70,7 +87,7 @@ _NOTE_LOGIN: Final = (
         password_hash=func.coalesce(bindparam("new_hash"), UserRow.password_hash),
     )
 )
-_HOLD_STATE: Final = select(UserRow.state).where(UserRow.id == bindparam("user_id")).with_for_update(read=True)
+_HOLD_ACTIVE: Final = _GET.where(UserRow.state == UserState.ACTIVE.value).with_for_update(read=True)
 _SET_STATE: Final = (
     update(UserRow.table())
     .where(UserRow.id == bindparam("user_id"), UserRow.state != bindparam("new_state"))
@@ -102,6 +119,9 @@ class SqlUsers:
             "password_hash": user.password_hash,
             "created_at": user.created_at,
             "last_login_at": user.last_login_at,
+            "messages_per_day": user.limits.messages_per_day,
+            "messages_per_month": user.limits.messages_per_month,
+            "version": user.version,
         }
         if await self._sql.row(_ADD, values) is None:
             taken = [row.username_key for row in await self._sql.rows(_TAKEN, values)]
@@ -125,10 +145,9 @@ class SqlUsers:
         """See ``UserStore``."""
         await self._sql.run(_NOTE_LOGIN, {"user_id": user_id, "at": at, "new_hash": password_hash})
 
-    async def hold_active(self, user_id: str) -> bool:
+    async def hold_active(self, user_id: str) -> User | None:
         """See ``UserStore``."""
-        row = await self._sql.row(_HOLD_STATE, {"user_id": user_id})
-        return row is not None and row.state == UserState.ACTIVE
+        return _user_of(await self._sql.row(_HOLD_ACTIVE, {"user_id": user_id}))
 
     async def set_state(self, user_id: str, state: UserState) -> bool:
         """See ``UserStore``."""
@@ -163,4 +182,6 @@ def _user_of(row: Row[Any] | None) -> User | None:
         password_hash=row.password_hash,
         created_at=row.created_at,
         last_login_at=row.last_login_at,
+        limits=UserLimits(messages_per_day=row.messages_per_day, messages_per_month=row.messages_per_month),
+        version=row.version,
     )

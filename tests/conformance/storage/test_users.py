@@ -9,12 +9,13 @@ import pytest
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
 from chatter_grpc.core.ids import SUBJECT, new_id
 from chatter_grpc.core.storage import Storage
-from chatter_grpc.core.users import User, UserRole, UserState
+from chatter_grpc.core.users import User, UserLimits, UserRole, UserState
 from tests.support.records import NOW, a_conversation, a_user, store_user
 
 
 async def test_an_account_comes_back_as_it_was_stored(storage: Storage) -> None:
-    user = a_user(role=UserRole.ADMIN, last_login_at=NOW)
+    limits = UserLimits(messages_per_day=0, messages_per_month=10**9)
+    user = a_user(role=UserRole.ADMIN, last_login_at=NOW, limits=limits, version=7)
     service = a_user(role=UserRole.SERVICE, password_hash=None, state=UserState.DISABLED, email="")
     async with storage.write() as tx:
         await tx.users.add(user)
@@ -151,12 +152,12 @@ async def test_transactions_that_name_a_new_subject_at_once_get_the_same_owner(s
 
 
 async def test_holding_an_account_tells_whether_it_is_active(storage: Storage) -> None:
-    user = await store_user(storage)
+    user = await store_user(storage, limits=UserLimits(messages_per_day=3))
     async with storage.write() as tx:
-        assert await tx.users.hold_active(user.id)
-        assert not await tx.users.hold_active("user_none")
+        assert await tx.users.hold_active(user.id) == user
+        assert await tx.users.hold_active("user_none") is None
         await tx.users.set_state(user.id, UserState.DISABLED)
-        assert not await tx.users.hold_active(user.id)
+        assert await tx.users.hold_active(user.id) is None
 
 
 async def test_who_disables_an_account_waits_for_what_holds_it_active(storage: Storage) -> None:
