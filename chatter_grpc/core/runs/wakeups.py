@@ -1,10 +1,13 @@
-"""Wake-ups: how readers hear that a run has new committed events; losing one costs a second, never an event."""
+"""Wake-ups: how readers and claimers hear of news about runs; losing one costs a second, never an event."""
 
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 # At latest after so many seconds a reader looks again, woken or not.
 TICK_SECONDS: Final = 1.0
+# Stands among the ids of runs for all that are pending: notified when one comes up, or when one may be claimed that
+# could not before, and subscribed to by those who claim them.
+PENDING_RUNS: Final = "pending"
 
 
 class WakeUps(Protocol):
