@@ -1,17 +1,21 @@
 """What all tests may use, and what holds for all of them."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 from blockbuster import blockbuster_ctx
 
+from chatter_grpc.adapters.redis.connection import RedisLink, RedisOptions
 from chatter_grpc.adapters.sql.committer import open_committer
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.engines import DatabaseOptions
 from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.runs.run import LogCommitter
 from tests.support.databases import PostgresDatabases, SqliteFiles, postgres_server
 from tests.support.network import NetworkGuard
+from tests.support.redis_server import OwnRedis, redis_server
 
 # Functions that may block although they run in a loop, each with its reason.
 MAY_BLOCK = {
@@ -90,3 +94,29 @@ async def committer(database: Database) -> AsyncIterator[LogCommitter]:
     committer = await open_committer(database)
     yield committer
     await committer.close()
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[OwnRedis]:
+    """A Redis that is there for as long as the tests are; who wants to stop one makes one."""
+    with redis_server() as redis:
+        yield redis
+
+
+@pytest.fixture
+async def redis_links(shared_redis: OwnRedis) -> AsyncIterator[Callable[[], RedisLink]]:
+    """Ways to Redis with a namespace of the test's own, one for each process that it has in mind."""
+    namespace = f"test:{new_id('ns')}:"
+    async with AsyncExitStack() as stack:
+
+        def make() -> RedisLink:
+            link = RedisLink(shared_redis.url, namespace, RedisOptions(deadline=20))
+            stack.push_async_callback(link.close)
+            return link
+
+        yield make
+
+
+@pytest.fixture
+def redis_link(redis_links: Callable[[], RedisLink]) -> RedisLink:
+    return redis_links()

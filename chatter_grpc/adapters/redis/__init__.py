@@ -1,0 +1,1 @@
+"""Adapters on Redis: what replicas share and none of them needs."""
