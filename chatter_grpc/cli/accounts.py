@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chatter_grpc.app import open_accounts
+from chatter_grpc.app.identity import open_accounts
 from chatter_grpc.cli.admin import admin_commands
 from chatter_grpc.cli.faults import said_plainly
 from chatter_grpc.config import load_settings

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
-from chatter_grpc import app as composition
 from chatter_grpc.adapters.sql import schema
+from chatter_grpc.app import storage
 from chatter_grpc.cli.faults import said_plainly
 from chatter_grpc.config import Settings, load_settings
 
@@ -56,15 +56,15 @@ def printed_steps() -> Iterator[None]:
 
 
 async def migrate_database(settings: Settings) -> None:
-    """Migrate, and print where the database was, each step and where it is; raises as ``chatter_grpc.app.migrate``."""
+    """Migrate, and print where the database was, each step and where it is; raises as ``storage.migrate``."""
     latest = await asyncio.to_thread(schema.latest)
     # A database cannot be asked in a directory that is not there.
     fresh = settings.embedded and not settings.data_dir.exists()
-    before = None if fresh else await schema.current(composition.database_url(settings))
+    before = None if fresh else await schema.current(storage.database_url(settings))
     if before == latest:
         typer.echo(f"Already current: the database is at revision {latest}.")
         return
     typer.echo(f"From {'an empty database' if before is None else f'revision {before}'} to revision {latest}:")
     with printed_steps():
-        await composition.migrate(settings)
+        await storage.migrate(settings)
     typer.echo(f"Done: the database is at revision {latest}.")

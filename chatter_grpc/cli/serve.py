@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 import uvloop
 
-from chatter_grpc.app import serve as serve_app
+from chatter_grpc.app.serving import serve as serve_app
 from chatter_grpc.cli.addresses import reachable
 from chatter_grpc.cli.announcement import announce
 from chatter_grpc.cli.faults import said_plainly
@@ -50,7 +50,7 @@ app.command()(serve)
 
 
 async def serve_until_told(settings: Settings, *, first_start: bool) -> None:
-    """Serve until the first SIGTERM or SIGINT; raises what ``chatter_grpc.app.serve`` raises."""
+    """Serve until the first SIGTERM or SIGINT; raises what ``chatter_grpc.app.serving.serve`` raises."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from chatter_grpc._gen.chatter.v1 import content_pb2
-from chatter_grpc.app import open_accounts
+from chatter_grpc.app.identity import open_accounts
 from chatter_grpc.config import load_settings
 from chatter_grpc.core.accounts import Accounts
 from chatter_grpc.rpc.contract import SERVICES, methods_of
