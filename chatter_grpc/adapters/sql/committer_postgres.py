@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from chatter_grpc.adapters.sql.database import Database
-from chatter_grpc.adapters.sql.engines import postgres_arguments
+from chatter_grpc.adapters.sql.engines import connect_arguments
 from chatter_grpc.adapters.sql.faults import away_as_unavailable, unreachable_as_unavailable
 from chatter_grpc.adapters.sql.log_codec import encode_batch
 from chatter_grpc.core.errors import StorageUnavailable
@@ -44,7 +44,7 @@ class PostgresCommitter:
 
     def __init__(self, database: Database) -> None:
         self._options = database.options
-        self._arguments = _connect_arguments(database)
+        self._arguments = connect_arguments(database.url, database.options)
         self._turn = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
@@ -109,10 +109,3 @@ def _columns(batches: Sequence[Batch]) -> tuple[list[Any], ...]:
         [batch.last_seq for batch in batches],
         [encode_batch(batch) for batch in batches],
     )
-
-
-def _connect_arguments(database: Database) -> dict[str, Any]:
-    _, arguments = database.url.get_dialect()().create_connect_args(database.url)
-    # SQLAlchemy's own cache, which a raw connection does not have.
-    arguments.pop("prepared_statement_cache_size", None)
-    return {**arguments, **postgres_arguments(database.options)}

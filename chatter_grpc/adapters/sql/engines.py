@@ -94,6 +94,14 @@ def postgres_arguments(options: DatabaseOptions) -> dict[str, Any]:
     }
 
 
+def connect_arguments(url: URL, options: DatabaseOptions) -> dict[str, Any]:
+    """Return arguments for a connection of asyncpg's own to the database of an URL."""
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    # SQLAlchemy's own cache, which a raw connection does not have.
+    arguments.pop("prepared_statement_cache_size", None)
+    return {**arguments, **postgres_arguments(options)}
+
+
 def _make_engine(url: URL, options: DatabaseOptions, for_migrations: bool, **more: Any) -> AsyncEngine:
     if not for_migrations:
         # `Document` columns read and write JSON themselves. Alembic looks into the database's own JSON.
