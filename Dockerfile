@@ -1,4 +1,4 @@
-# The server in a container: docker build -t chatter-grpc . && docker run -p 50051:50051 -v chatter:/var/lib/chatter chatter-grpc
+# The server in a container; docs/quickstart.md has the commands.
 FROM python:3.11-slim-bookworm AS build
 
 RUN python -m venv /opt/chatter

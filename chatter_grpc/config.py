@@ -63,8 +63,39 @@ class Settings(BaseSettings):
     made on first start, in `CHATTER_DATA_DIR`. Required with any other database."""
 
     listen: str = "127.0.0.1:50051"
-    """Where to serve: `host:port` (port 0: any free one) or `unix:/path`. The connection is not encrypted: beyond this
-    machine, put a proxy that terminates TLS before it."""
+    """Where to serve: `host:port` (port 0: any free one) or `unix:/path`. An address that other machines reach needs
+    `CHATTER_TLS_CERT_FILE`, or `CHATTER_INSECURE` where a proxy encrypts."""
+
+    tls_cert_file: Path | None = None
+    """The server's TLS certificate and its chain, in PEM, its own first. Unset: connections are not encrypted. Read
+    again when it changes, like the two files below: new connections see the new one."""
+
+    tls_key_file: Path | None = None
+    """The private key of the certificate, in PEM, without a password."""
+
+    tls_client_ca_file: Path | None = None
+    """Authorities in PEM: a client has to show a certificate of one of them (mutual TLS). Unset: clients need none.
+    It lets a connection in and says nothing of the caller, who needs a token or a key all the same."""
+
+    insecure: bool = False
+    """Whether to serve unencrypted where other machines can reach it, because a proxy in front or the network between
+    encrypts. Without it such an address is refused at start."""
+
+    keepalive_seconds: Seconds = 60.0
+    """After how much silence a connection with open calls is pinged, so that one whose client is gone is found."""
+
+    keepalive_timeout_seconds: Seconds = 20.0
+    """How long the answer to that ping is waited for before the connection is closed."""
+
+    shortest_ping_seconds: Seconds = 10.0
+    """How often a client may ping by itself; one that does so faster is disconnected."""
+
+    max_streams_per_connection: Count = 1_000
+    """Calls that one connection may have open; further ones wait in the client until one ends."""
+
+    max_connection_age_seconds: Seconds | None = None
+    """How old a connection may become before its client is asked to connect anew, which spreads clients over replicas
+    that came later. Calls that are open go on to their end. Unset: for ever."""
 
     registration: bool = True
     """Whether anyone may make an account with Register."""

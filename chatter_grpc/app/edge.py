@@ -2,13 +2,14 @@
 
 from chatter_grpc import __version__
 from chatter_grpc.config import Settings
+from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.limits import Limit
 from chatter_grpc.rpc.policy import RateClass
-from chatter_grpc.rpc.server import EdgeSettings
+from chatter_grpc.rpc.server import EdgeSettings, TransportSettings
 from chatter_grpc.rpc.services.system import ServerFacts
 
 
-def edge_settings(settings: Settings) -> EdgeSettings:
+def edge_settings(settings: Settings, certificate: Certificate | None) -> EdgeSettings:
     """Return how the edge serves."""
     return EdgeSettings(
         listen=settings.listen,
@@ -23,5 +24,13 @@ def edge_settings(settings: Settings) -> EdgeSettings:
             RateClass.WRITE: Limit(amount=settings.write_calls_per_minute, seconds=60),
             RateClass.START: Limit(amount=settings.start_calls_per_minute, seconds=60),
         },
+        certificate=certificate,
+        transport=TransportSettings(
+            keepalive=settings.keepalive_seconds,
+            keepalive_timeout=settings.keepalive_timeout_seconds,
+            shortest_ping=settings.shortest_ping_seconds,
+            max_streams=settings.max_streams_per_connection,
+            max_age=settings.max_connection_age_seconds,
+        ),
         show_requests=settings.log_level == "debug",
     )

@@ -16,8 +16,10 @@ from chatter_grpc.app.identity import build_identity
 from chatter_grpc.app.models import open_models
 from chatter_grpc.app.runs import AtWork, build_runs
 from chatter_grpc.app.storage import keys_of, open_database
+from chatter_grpc.app.tls import certificate_watch, open_certificate
 from chatter_grpc.config import Settings
 from chatter_grpc.core.background import Background
+from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.errors import StorageUnavailable
@@ -45,9 +47,10 @@ async def serve(settings: Settings, *, stop: asyncio.Event, ready: Callable[[str
     ``StorageUnavailable``, and ``AddressRefused``.
     """
     async with AsyncExitStack() as stack:
+        certificate = await open_certificate(settings)
         if settings.embedded:
             await asyncio.to_thread(stack.enter_context, hold_data_dir(settings.data_dir))
-        server = await _build(stack, settings)
+        server = await _build(stack, settings, certificate)
         background = await stack.enter_async_context(Background())
         await server.start(background, settings)
         ready(server.address)
@@ -90,6 +93,8 @@ class Server:
         background.start("supervisor", self.at_work.supervisor.run())
         port = await self.edge.start()
         background.start("health", self.edge.health.run())
+        if (watch := certificate_watch(settings, self.edge)) is not None:
+            background.start("certificate", watch.run())
         host, _, _ = settings.listen.rpartition(":")
         self.address = settings.listen if settings.listen.startswith("unix:") else f"{host}:{port}"
         _log.info("serving", extra={"address": self.address, "version": __version__})
@@ -105,7 +110,7 @@ class Server:
         _log.info("stopped")
 
 
-async def _build(stack: AsyncExitStack, settings: Settings) -> Server:
+async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certificate | None) -> Server:
     """Build a server, whose parts ``stack`` closes."""
     database = await open_database(stack, settings)
     storage = SqlStorage(database)
@@ -132,4 +137,5 @@ async def _build(stack: AsyncExitStack, settings: Settings) -> Server:
         storage=storage,
         page_tokens=PageTokenSigner(keys.page_tokens),
     )
-    return Server(edge=EdgeServer(services, edge_settings(settings)), at_work=at_work, revocations=identity.revocations)
+    edge = EdgeServer(services, edge_settings(settings, certificate))
+    return Server(edge=edge, at_work=at_work, revocations=identity.revocations)

@@ -1,7 +1,7 @@
 """The gRPC server: the services, the chain of interceptors that each call passes, health, reflection and the stop."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -17,6 +17,7 @@ from chatter_grpc._gen.chatter.v1 import (
 )
 from chatter_grpc.core.auth import Auth
 from chatter_grpc.core.authentication import Authenticator
+from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.limits import Limit, RateLimiter
 from chatter_grpc.core.message_service import Messages
@@ -26,6 +27,7 @@ from chatter_grpc.core.sending import Sending
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.user_service import Users
 from chatter_grpc.rpc.contract import SERVICES, methods_of
+from chatter_grpc.rpc.credentials import ServedCertificate
 from chatter_grpc.rpc.deserialize import GuardedServer
 from chatter_grpc.rpc.faults import ContractFault
 from chatter_grpc.rpc.health import HealthMonitor
@@ -49,10 +51,6 @@ from chatter_grpc.rpc.services.runs import RunService
 from chatter_grpc.rpc.services.system import ServerFacts, SystemService
 from chatter_grpc.rpc.services.users import UserService
 
-KEEPALIVE_SECONDS: Final = 60
-KEEPALIVE_TIMEOUT_SECONDS: Final = 20
-# How often a client may send pings of its own.
-SHORTEST_PING_SECONDS: Final = 10
 # So much more than allowed is still read, so that a request that is too large can be answered with its reason.
 READ_ANYWAY_BYTES: Final = 4 * 1024 * 1024
 
@@ -76,11 +74,19 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """A TLS certificate chain with its private key, both in PEM."""
+class TransportSettings:
+    """How connections are kept; all times are in seconds.
 
-    chain: bytes
-    private_key: bytes = field(repr=False)
+    A silent connection with open calls is pinged after ``keepalive`` and closed where ``keepalive_timeout`` passes
+    without an answer. Clients may ping every ``shortest_ping``. ``max_streams`` calls may be open on one connection. A
+    connection that is ``max_age`` old takes no further calls; those that are open go on. ``None`` is for ever.
+    """
+
+    keepalive: float = 60.0
+    keepalive_timeout: float = 20.0
+    shortest_ping: float = 10.0
+    max_streams: int = 1_000
+    max_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +102,20 @@ class EdgeSettings:
     facts: ServerFacts
     limits: Mapping[RateClass, Limit]
     certificate: Certificate | None = None
+    transport: TransportSettings = TransportSettings()
     show_requests: bool = False
     share_port: bool = False
 
 
 class EdgeServer:
-    """One server. Made within a running event loop; ``health.run`` is background work for its owner to run."""
+    """One server. Made within a running event loop; ``health.run`` is background work for its owner to run.
+
+    ``certificate`` is what new connections are shown; ``None`` where they are not encrypted.
+    """
 
     def __init__(self, services: Services, settings: EdgeSettings) -> None:
         self._settings = settings
+        self.certificate = None if settings.certificate is None else ServedCertificate(settings.certificate)
         self._server = grpc.aio.server(interceptors=interceptors(services, settings), options=options(settings))
         names = [service.full_name for service in SERVICES]
         guarded = GuardedServer(self._server, settings.facts.max_request_bytes)
@@ -118,9 +129,7 @@ class EdgeServer:
 
     async def start(self) -> int:
         """Listen, and return the port (1 for a unix socket). Raises ``AddressRefused`` where the address is taken."""
-        credentials = None
-        if (certificate := self._settings.certificate) is not None:
-            credentials = grpc.ssl_server_credentials([(certificate.private_key, certificate.chain)])
+        credentials = None if self.certificate is None else self.certificate.credentials()
         port = listen(self._server, self._settings.listen, credentials)
         await self.health.check()
         await self._server.start()
@@ -164,10 +173,20 @@ def register(server: Any, services: Services, settings: EdgeSettings) -> None:
 
 def options(settings: EdgeSettings) -> Sequence[tuple[str, int]]:
     """Return the options of the transport."""
+    transport = settings.transport
+    age = () if transport.max_age is None else (("grpc.max_connection_age_ms", milliseconds(transport.max_age)),)
     return (
         ("grpc.max_receive_message_length", settings.facts.max_request_bytes + READ_ANYWAY_BYTES),
-        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
-        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", SHORTEST_PING_SECONDS * 1000),
+        ("grpc.keepalive_time_ms", milliseconds(transport.keepalive)),
+        ("grpc.keepalive_timeout_ms", milliseconds(transport.keepalive_timeout)),
+        # A server answers pings that come faster by closing the connection.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", milliseconds(transport.shortest_ping)),
+        ("grpc.max_concurrent_streams", transport.max_streams),
+        *age,
         ("grpc.so_reuseport", int(settings.share_port)),
     )
+
+
+def milliseconds(seconds: float) -> int:
+    """Return seconds as gRPC takes them; nothing would be no limit at all."""
+    return max(1, round(seconds * 1000))

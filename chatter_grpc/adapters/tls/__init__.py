@@ -1,0 +1,1 @@
+"""Certificates of encrypted connections, as files hold them."""
