@@ -1,14 +1,16 @@
-"""One HTTP call of an OpenAI-compatible endpoint: opened, read with deadlines, closed at once."""
+"""One HTTP call of a provider: opened, read with deadlines, closed at once."""
 
 import asyncio
 import io
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import StrOrURL
 
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.http import HttpPool, ReadWatch, WaitExpired
@@ -58,8 +60,17 @@ class OpenCall:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close(in_order=kind is None)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers of the answer, whose names may be written in any case."""
+        return self._response.headers
+
+    async def close(self, *, in_order: bool) -> None:
+        """Leave the call: in order, which reads what is left of its end, or at once."""
         try:
-            if kind is None:
+            if in_order:
                 await self._read_to_end()
         finally:
             self._watch.stop()
@@ -97,37 +108,31 @@ class Caller:
     def __init__(self, endpoint: EndpointConfig, pool: HttpPool) -> None:
         self._endpoint = endpoint
         self._pool = pool
-        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
-        self._headers = {
-            "Accept": "text/event-stream",
-            "Accept-Encoding": "identity",
-            "Content-Type": "application/json",
-        }
-        if endpoint.api_key:
-            self._headers["Authorization"] = f"Bearer {endpoint.api_key}"
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=endpoint.connect_seconds, sock_connect=endpoint.connect_seconds
         )
 
-    async def open(self, body: bytes) -> OpenCall:
-        """Send a request and return its answer from the status 200 on; raises ``CallFailed``."""
+    async def open(self, url: StrOrURL, headers: Mapping[str, str], body: bytes) -> OpenCall:
+        """Post a request and return its answer from the status 200 on; raises ``CallFailed``."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._endpoint.first_token_seconds
-        response = await self._post(body, deadline)
+        response = await self._post(url, headers, body, deadline)
         if response.status != 200:
             raise await self._refusal(response)
         return OpenCall(response, provider=self._endpoint.provider, deadline=deadline)
 
-    async def _post(self, body: bytes, deadline: float) -> aiohttp.ClientResponse:
+    async def _post(
+        self, url: StrOrURL, headers: Mapping[str, str], body: bytes, deadline: float
+    ) -> aiohttp.ClientResponse:
         provider = self._endpoint.provider
         if self._pool.closed:
             raise CallFailed(ProviderUnavailable(provider=provider), may_pass=False)
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._pool.session.post(
-                    self._url,
+                    url,
                     data=body if len(body) <= _WHOLE_BODY_BYTES else io.BytesIO(body),
-                    headers=self._headers,
+                    headers={**headers, "Accept-Encoding": "identity"},
                     timeout=self._timeout,
                     # A redirect would hand the key and the conversation to another address.
                     allow_redirects=False,

@@ -38,6 +38,10 @@ class OpenAIChat:
         """Take the endpoint, the connections that it shares with others, and how to wait between attempts."""
         self._endpoint = endpoint
         self._caller = Caller(endpoint, pool)
+        self._url = endpoint.base_url.rstrip("/") + "/chat/completions"
+        self._headers = {"Accept": "text/event-stream", "Content-Type": "application/json"}
+        if endpoint.api_key:
+            self._headers["Authorization"] = f"Bearer {endpoint.api_key}"
         self._retries = Retries.of(endpoint)
         self._sleep = sleep
 
@@ -58,7 +62,7 @@ class OpenAIChat:
             attempt += 1
             answer = AnswerReader(max_event_bytes=self._endpoint.max_event_bytes)
             try:
-                async with await self._caller.open(body) as call:
+                async with await self._caller.open(self._url, self._headers, body) as call:
                     while not answer.ended and (data := await self._read(call, answer)):
                         events = answer.events
                         if batch := answer.feed(data):

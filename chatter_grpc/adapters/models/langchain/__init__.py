@@ -1,0 +1,1 @@
+"""Providers whose protocol LangChain's integrations speak, over connections and deadlines of our own."""

@@ -1,0 +1,133 @@
+"""The models of one provider, streamed through its LangChain integration."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from langchain_core.outputs import ChatGenerationChunk
+
+from chatter_grpc.adapters.models.call import Caller
+from chatter_grpc.adapters.models.endpoint import EndpointConfig
+from chatter_grpc.adapters.models.http import HttpPool
+from chatter_grpc.adapters.models.langchain.chunks import ChunkReader
+from chatter_grpc.adapters.models.langchain.integrations import Integration
+from chatter_grpc.adapters.models.langchain.line import Line, on_line
+from chatter_grpc.adapters.models.langchain.messages import messages_of
+from chatter_grpc.adapters.models.retries import CallFailed, Retries
+from chatter_grpc.core.errors import ProviderStreamBroken
+from chatter_grpc.core.models import ModelDelta, ModelRequest
+
+# The usage follows the last piece at once; a provider that forgets to say that it is done is not waited for longer.
+_TRAILER_SECONDS: Final = 2.0
+# What follows the usage is the end of the body.
+_END_SECONDS: Final = 0.25
+# How integrations fail on an answer that they cannot read, rather than on one in which the provider reports an error.
+_UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError)
+
+_log = logging.getLogger(__name__)
+
+
+class LangChainChat:
+    """Implements ``ChatModel`` on a LangChain integration, which is given our connections and repeats nothing itself.
+
+    Repeated, as on an OpenAI-compatible endpoint, before the first piece of text or reasoning alone: see
+    ``OpenAIChat``.
+    """
+
+    def __init__(
+        self,
+        endpoint: EndpointConfig,
+        integration: Integration,
+        pool: HttpPool,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Make all models, which blocks for seconds; raises ``ExtraMissing`` and ``ValueError``."""
+        self._endpoint = endpoint
+        self._integration = integration
+        self._caller = Caller(endpoint, pool)
+        self._retries = Retries.of(endpoint)
+        self._sleep = sleep
+        self._models = {name: integration.open_model(endpoint, name) for name in endpoint.models}
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._endpoint.provider
+
+    def close(self) -> None:
+        """Give up what the integration holds; the connections are the pool's."""
+        self._integration.close()
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[ModelDelta], None]:
+        """Stream an answer; see ``ChatModel.stream``. ``Finished`` is always the last delta."""
+        integration = self._integration
+        model = self._models[request.model.removeprefix(f"{self.provider}/")]
+        messages, options = messages_of(request), integration.options(request)
+        attempt = 0
+        while True:
+            attempt += 1
+            answer = ChunkReader(integration.finish_reason)
+            line = Line(self._caller, self._endpoint)
+            chunks = integration.chunks(model, messages, options)
+            try:
+                while (chunk := await self._next(chunks, line, answer)) is not None:
+                    if batch := answer.feed(chunk):
+                        yield batch
+                    self._go_on(answer, line)
+                if answer.finish_reason is None:
+                    raise CallFailed(ProviderStreamBroken(provider=self.provider), may_pass=True)
+                await line.close(in_order=line.failure is None)
+                yield answer.end()
+            except CallFailed as failure:
+                pause = None if answer.began else self._retries.pause_after(attempt, failure)
+                if pause is None:
+                    raise failure.error from failure.__cause__
+                _log.info("%s: attempt %d failed: %s", self.provider, attempt, failure)
+            else:
+                return
+            finally:
+                await line.close()
+                await _wind_up(chunks)
+            await self._sleep(pause)
+
+    async def _next(
+        self, chunks: AsyncIterator[ChatGenerationChunk], line: Line, answer: ChunkReader
+    ) -> ChatGenerationChunk | None:
+        """Return the next chunk, ``None`` at the end; raises ``CallFailed``."""
+        try:
+            with on_line(line):
+                return await anext(chunks, None)
+        except Exception as error:  # noqa: BLE001 - what went wrong is said by the line, whatever is made of it
+            kind = type(error)
+        # Not from the error, which may quote what was said. A text that is complete lacks its usage at most.
+        if answer.finish_reason is not None:
+            return None
+        if line.failure is None:
+            _log.info("%s: an answer could not be read: %s", self.provider, kind.__name__)
+            broken = ProviderStreamBroken(provider=self.provider)
+            raise CallFailed(broken, may_pass=not issubclass(kind, _UNREADABLE))
+        raise line.failure
+
+    def _go_on(self, answer: ChunkReader, line: Line) -> None:
+        """Move the deadline after a chunk, which counts as progress."""
+        line.progress()
+        if answer.counted:
+            line.wait_at_most(_END_SECONDS)
+        elif answer.finish_reason is not None:
+            line.wait_at_most(min(_TRAILER_SECONDS, self._endpoint.idle_seconds))
+        elif answer.began:
+            line.wait_at_most(self._endpoint.idle_seconds)
+
+
+async def _wind_up(chunks: AsyncIterator[ChatGenerationChunk]) -> None:
+    """Let an integration come to its end, now that its line is closed.
+
+    Its generators wait for one another, and those within would be left to the garbage collector by closing the
+    outermost; so each is told of the end where it reads.
+    """
+    with suppress(Exception):
+        async for _ in chunks:
+            pass
