@@ -19,7 +19,8 @@ GEN     := chatter_grpc/_gen/__init__.py
 
 # Directories are among these, so that a proto that was removed or renamed is noticed too.
 PROTOS  := $(shell find protos)
-CODE    := $(wildcard chatter_grpc tests benchmarks hatch_build.py)
+CLIENT  := clients/python
+CODE    := $(wildcard chatter_grpc $(CLIENT) tests benchmarks hatch_build.py)
 COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml
 
@@ -46,6 +47,7 @@ check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
 	$(BIN)/mypy --strict $(CODE)
 	$(BIN)/lint-imports
 	$(BIN)/deptry chatter_grpc
+	$(BIN)/deptry --config $(CLIENT)/pyproject.toml $(CLIENT)/chatter_client
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 
@@ -56,7 +58,7 @@ coverage: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests and require 90 % bra
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --include='chatter_grpc/core/*,chatter_grpc/rpc/*' --fail-under=90
 
-generate: $(PROJECT) ## Generate chatter_grpc/_gen from protos/
+generate: $(PROJECT) ## Generate the Python of the server and of the client from protos/
 	$(BIN)/python hatch_build.py
 	@touch $(GEN)
 
@@ -77,7 +79,7 @@ lock: $(BIN)/python ## Lock the dependencies of pyproject.toml (ARGS=--upgrade t
 	$(COMPILE) --group build -c requirements/dev.txt -o requirements/runtime.txt
 
 clean: ## Remove everything that these commands made
-	rm -rf $(VENV) chatter_grpc/_gen dist build htmlcov .coverage .coverage.*
+	rm -rf $(VENV) chatter_grpc/_gen $(CLIENT)/chatter_client/_gen clients/go/chatter dist build htmlcov .coverage .coverage.*
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -103,11 +105,11 @@ $(BENCH): requirements/bench.txt $(DEV)
 	$(PIP) install --require-hashes --no-deps -r $<
 	@touch $@
 
-$(PROJECT): pyproject.toml hatch_build.py $(RUNTIME)
-	$(PIP) install --no-build-isolation --no-deps --editable .
+$(PROJECT): pyproject.toml hatch_build.py $(CLIENT)/pyproject.toml $(CLIENT)/build_hook.py $(RUNTIME)
+	$(PIP) install --no-build-isolation --no-deps --editable . --editable $(CLIENT)
 	@touch $@
 
-$(GEN): $(PROTOS) hatch_build.py $(PROJECT)
+$(GEN): $(PROTOS) hatch_build.py $(CLIENT)/build_hook.py clients/service_config.json $(PROJECT)
 	$(BIN)/python hatch_build.py
 	@touch $@
 

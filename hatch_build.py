@@ -91,3 +91,5 @@ def mirror(source: Path, target: Path) -> None:
 
 if __name__ == "__main__":
     generate()
+    # One process cannot load two versions of a proto: the client's code is made anew together with the server's.
+    subprocess.run([sys.executable, str(ROOT / "clients" / "python" / "build_hook.py")], check=True, timeout=120)  # noqa: S603

@@ -1,0 +1,142 @@
+"""The client: a channel that carries credentials, the stubs on it, and the streams of runs."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.message import Message
+
+from chatter_client._gen.chatter.v1.auth_service_pb2_grpc import AuthServiceStub
+from chatter_client._gen.chatter.v1.chat_service_pb2_grpc import ChatServiceStub
+from chatter_client._gen.chatter.v1.run_service_pb2_grpc import RunServiceStub
+from chatter_client._gen.chatter.v1.system_service_pb2_grpc import SystemServiceStub
+from chatter_client._gen.chatter.v1.user_service_pb2_grpc import UserServiceStub
+from chatter_client.aio.interceptors import StreamInterceptor, UnaryInterceptor
+from chatter_client.aio.keepers import SessionKeeper, keeper_of
+from chatter_client.aio.streams import RunStream
+from chatter_client.connection import OPENINGS, Tls, channel_credentials, channel_options, encryption_of
+from chatter_client.contract import auth_service_pb2
+from chatter_client.credentials import Credentials
+from chatter_client.fold import Fold
+from chatter_client.interruptions import Listener, ignore
+from chatter_client.progress import Place, Progress, Resumption
+from chatter_client.requests import Content, message_request
+
+
+class Client:
+    """Talks to one server, or to several behind one name. Made by ``connect``, within a running event loop.
+
+    ``auth``, ``users``, ``chat``, ``runs`` and ``system`` are the contract's services: their calls carry the
+    credentials and raise ``ChatterError``.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: Credentials | None,
+        tls: Tls | None,
+        options: Sequence[tuple[str, Any]],
+        resumption: Resumption,
+        listener: Listener,
+    ) -> None:
+        self._keeper = keeper_of(credentials)
+        self._resumption = resumption
+        self._listener = listener
+        interceptors: list[grpc.aio.ClientInterceptor] = [
+            UnaryInterceptor(self._keeper),
+            StreamInterceptor(self._keeper),
+        ]
+        given = channel_options(tls, options)
+        if tls is None:
+            self._channel = grpc.aio.insecure_channel(target, options=given, interceptors=interceptors)
+        else:
+            self._channel = grpc.aio.secure_channel(
+                target, channel_credentials(tls), options=given, interceptors=interceptors
+            )
+        self.auth = AuthServiceStub(self._channel)
+        self.users = UserServiceStub(self._channel)
+        self.chat = ChatServiceStub(self._channel)
+        self.runs = RunServiceStub(self._channel)
+        self.system = SystemServiceStub(self._channel)
+        if isinstance(self._keeper, SessionKeeper):
+            self._keeper.attach(self.auth)
+
+    async def log_in(self, login: str, password: str) -> auth_service_pb2.LoginResponse:
+        """Open a session and keep its tokens; for a client whose credentials are a ``Session``."""
+        return await self._session().log_in(login, password)
+
+    async def log_out(self) -> None:
+        """End the session on the server, and keep no tokens."""
+        await self.auth.Logout(auth_service_pb2.LogoutRequest())
+        await self._session().forget()
+
+    def send(self, conversation_id: str, content: Content, **fields: Any) -> RunStream:
+        """Send a message, and stream the run that answers it; ``fields`` are those of SendMessageRequest.
+
+        Without a ``request_id`` one is made. Nothing is sent before the stream is read.
+        """
+        return self.start(message_request(conversation_id, content, **fields))
+
+    def start(self, request: Message) -> RunStream:
+        """Start a run by any request whose method streams one."""
+        if request.DESCRIPTOR.full_name not in OPENINGS:
+            raise TypeError(f"{request.DESCRIPTOR.full_name} starts no run")
+        return self.resume(Place(run_id="", cursor="", fold=Fold(), request=request))
+
+    def watch(self, run_id: str, cursor: str = "") -> RunStream:
+        """Stream a run from its beginning, or behind a cursor; messages that began before it are not folded."""
+        return self.resume(Place(run_id=run_id, cursor=cursor, fold=Fold(partial=bool(cursor))))
+
+    def resume(self, place: Place) -> RunStream:
+        """Go on where a stream came to."""
+        return RunStream(Progress(place, self._resumption), self._open, self.runs.CancelRun, self._listener)
+
+    async def close(self) -> None:
+        """Close the channel; streams that are open end."""
+        if isinstance(self._keeper, SessionKeeper):
+            await self._keeper.close()
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _open(self, request: Message) -> Any:
+        service, method = OPENINGS[request.DESCRIPTOR.full_name]
+        stub = {"ChatService": self.chat, "RunService": self.runs}[service]
+        return getattr(stub, method)(request)
+
+    def _session(self) -> SessionKeeper:
+        if not isinstance(self._keeper, SessionKeeper):
+            raise TypeError("connect with a Session to log in or out")
+        return self._keeper
+
+
+def connect(
+    target: str,
+    *,
+    credentials: Credentials | None = None,
+    tls: Tls | bool | None = None,
+    options: Sequence[tuple[str, Any]] = (),
+    resumption: Resumption | None = None,
+    listener: Listener = ignore,
+) -> Client:
+    """Return a client of the server at ``host:port`` (or any name that gRPC resolves); nothing is sent yet.
+
+    What leaves this machine is encrypted, unless ``tls`` is ``False``. ``options`` are gRPC's own, and go before those
+    of the client. ``listener`` hears of streams that broke and go on.
+    """
+    return Client(
+        target,
+        credentials=credentials,
+        tls=encryption_of(target, tls),
+        options=options,
+        resumption=resumption or Resumption(),
+        listener=listener,
+    )
