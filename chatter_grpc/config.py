@@ -147,8 +147,16 @@ class Settings(BaseSettings):
     """Further OpenAI-compatible endpoints by provider name, as in
     `{"local": {"base_url": "http://127.0.0.1:8000/v1", "models": ["llama"]}}`; `api_key` where one is needed."""
 
-    prices_file: Path | None = None
-    """A JSON file whose prices go before those that are built in."""
+    models_file: Path | None = None
+    """A JSON file of what is known of models, which goes before what is built in, entry by entry:
+    `{"local/llama*": {"noted": "2026-11-22", "input_micros": 0, "output_micros": 0, "context_tokens": 8192,
+    "max_output_tokens": 2048, "takes_images": false, "structured_output": true}}`. Prices are micro-dollars for a
+    million tokens; what is left out is not known, or not so; `*` at the end serves all names that begin so."""
+
+    fallbacks: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Models that are asked, in order, where one fails as its provider's fault (unreachable, rate limited, too slow, or
+    broken off in mid-answer), as in `{"openai/gpt-4o": ["azure/gpt-4o", "local/llama"]}`. Only the list of the model
+    that was asked for counts, not those of its fallbacks."""
 
     provider_connect_seconds: Seconds = 5.0
     """How long a connection to a provider is waited for."""

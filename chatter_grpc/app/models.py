@@ -3,10 +3,12 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from chatter_grpc.adapters.models.catalogue import ConfiguredModels
+from chatter_grpc.adapters.models.catalogue import ConfiguredModels, FallbacksRefused
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
-from chatter_grpc.adapters.models.prices import PriceTable
+from chatter_grpc.adapters.models.facts import ModelFacts
+from chatter_grpc.adapters.schemas.checker import SchemaChecker
 from chatter_grpc.config import ConfigurationFault, Settings
+from chatter_grpc.core.asking import Asking
 
 
 def _models(settings: Settings) -> ConfiguredModels:
@@ -28,18 +30,19 @@ def _models(settings: Settings) -> ConfiguredModels:
         )
     return ConfiguredModels(
         endpoints,
-        prices=_prices(settings),
+        facts=_facts(settings),
+        fallbacks=settings.fallbacks,
         default_model=settings.default_model or None,
         max_connections=settings.provider_connections,
         offline_seconds_per_token=settings.offline_token_milliseconds / 1000,
     )
 
 
-def _prices(settings: Settings) -> PriceTable:
+def _facts(settings: Settings) -> ModelFacts:
     try:
-        return PriceTable.load(settings.prices_file)
+        return ModelFacts.load(settings.models_file)
     except (ValueError, OSError) as error:
-        raise ConfigurationFault(f"CHATTER_PRICES_FILE: {error}") from error
+        raise ConfigurationFault(f"CHATTER_MODELS_FILE: {error}") from error
 
 
 def _endpoint(
@@ -64,5 +67,14 @@ async def open_models(stack: AsyncExitStack, settings: Settings) -> ConfiguredMo
     except ValueError as error:
         settings_of_models = "CHATTER_DEFAULT_MODEL, CHATTER_OPENAI_* or CHATTER_ENDPOINTS"
         raise ConfigurationFault(f"{settings_of_models}: {error}") from error
+    except FallbacksRefused as error:
+        raise ConfigurationFault(f"CHATTER_FALLBACKS: {error}") from error
     stack.push_async_callback(models.close)
     return models
+
+
+async def open_asking(stack: AsyncExitStack, models: ConfiguredModels) -> Asking:
+    """Open what asks the models; the processes that check schemas start with the first one."""
+    schemas = SchemaChecker()
+    stack.push_async_callback(schemas.close)
+    return Asking(models, schemas)

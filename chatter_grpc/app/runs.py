@@ -7,9 +7,9 @@ from typing import Final
 
 from chatter_grpc.adapters.langgraph.engine import LangGraphEngine
 from chatter_grpc.adapters.memory.wakeups import MemoryWakeUps
-from chatter_grpc.adapters.models.catalogue import ConfiguredModels
 from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.config import Settings
+from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
@@ -32,14 +32,14 @@ class AtWork:
     committer: GroupCommitter
 
 
-def build_runs(storage: SqlStorage, log: LogCommitter, models: ConfiguredModels, settings: Settings) -> AtWork:
+def build_runs(storage: SqlStorage, log: LogCommitter, asking: Asking, settings: Settings) -> AtWork:
     """Build what carries runs in this process."""
     wakeups = MemoryWakeUps()
     committer = GroupCommitter(log, wakeups.notify, CommitSettings(interval=settings.commit_milliseconds / 1000))
     lease = settings.lease_seconds
     run_settings = RunSettings(time_limit=settings.run_seconds, lease=lease, renew=lease / LEASE_RENEWALS)
     process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
-    supervisor = Supervisor(process_id, storage, LangGraphEngine(models), committer, wakeups, run_settings, utc_now)
+    supervisor = Supervisor(process_id, storage, LangGraphEngine(asking), committer, wakeups, run_settings, utc_now)
     return AtWork(
         supervisor=supervisor,
         readers=Readers(storage, wakeups, supervisor.tail),

@@ -13,7 +13,7 @@ from chatter_grpc.adapters.sql.committer import open_committer
 from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.app.edge import edge_settings
 from chatter_grpc.app.identity import build_identity
-from chatter_grpc.app.models import open_models
+from chatter_grpc.app.models import open_asking, open_models
 from chatter_grpc.app.runs import AtWork, build_runs
 from chatter_grpc.app.storage import keys_of, open_database
 from chatter_grpc.app.tls import certificate_watch, open_certificate
@@ -118,7 +118,8 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     models = await open_models(stack, settings)
     log = await open_committer(database)
     stack.push_async_callback(log.close)
-    at_work = build_runs(storage, log, models, settings)
+    asking = await open_asking(stack, models)
+    at_work = build_runs(storage, log, asking, settings)
     identity = await build_identity(stack, storage, keys, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
     services = Services(

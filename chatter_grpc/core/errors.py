@@ -253,6 +253,27 @@ class ProviderStreamBroken(ChatterError):
         super().__init__(provider=provider)
 
 
+class ImagesNotTaken(ChatterError):
+    """The model takes no images; GetServerInfo says which models do."""
+
+    def __init__(self, *, model: str) -> None:
+        super().__init__(model=model)
+
+
+class ContextExceeded(ChatterError):
+    """The message is longer than the model can read, its answer counted in; shorten it, or choose another model."""
+
+    def __init__(self, *, model: str, estimated_tokens: int, context_tokens: int) -> None:
+        super().__init__(model=model, estimated_tokens=str(estimated_tokens), context_tokens=str(context_tokens))
+
+
+class ResponseSchemaViolated(ChatterError):
+    """The model's answer did not keep the response schema, and neither did its second one."""
+
+    def __init__(self, *, model: str) -> None:
+        super().__init__(model=model)
+
+
 class RunTimeout(ChatterError):
     """The run took longer than runs may take."""
 

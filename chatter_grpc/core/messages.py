@@ -1,7 +1,8 @@
 """Messages: the turns of a conversation, as they are stored."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -18,6 +19,22 @@ class TextPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePart:
+    """A picture of one of the media types of ``core.images``; ``sha256`` is in lower-case hexadecimal.
+
+    ``data`` is ``None`` where it was not read along: a list of messages goes without.
+    """
+
+    media_type: str
+    size_bytes: int
+    sha256: str
+    data: bytes | None = field(default=None, repr=False)
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn. ``index`` counts from 1 in its conversation; 0 before it is stored.
 
@@ -29,7 +46,7 @@ class Message:
     conversation_id: str
     run_id: str
     role: Role
-    parts: tuple[TextPart, ...]
+    parts: tuple[Part, ...]
     text_sha256: str
     created_at: datetime
     index: int = 0
@@ -42,7 +59,17 @@ class Message:
     @property
     def text(self) -> str:
         """The concatenation of the text parts."""
-        return "".join(part.text for part in self.parts)
+        return text_of(self.parts)
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """The images among the parts, in order."""
+        return tuple(part for part in self.parts if isinstance(part, ImagePart))
+
+
+def text_of(parts: Iterable[Part]) -> str:
+    """Return the concatenation of the texts among the parts."""
+    return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 
 def sha256_of(text: str) -> str:

@@ -163,3 +163,7 @@ class ModelCatalogue(Protocol):
     def resolve(self, name: str) -> OfferedModel:
         """Return the model of that name; raises ``ModelUnknown`` where no provider offers it."""
         ...
+
+    def fallbacks(self, name: str) -> Sequence[OfferedModel]:
+        """Return the models that are asked, in this order, where the one of that name fails; often none."""
+        ...

@@ -106,7 +106,10 @@ def test_a_variable_that_is_no_setting_stops_every_command(command: str, invoke:
         ("run_seconds", "soon"),
         ("database_url", "mysql://user:planted@host/name"),
         ("default_model", "openai/gpt-0"),
-        ("prices_file", "missing.json"),
+        ("models_file", "missing.json"),
+        ("fallbacks", '{"openai/gpt-0": ["chatter/offline"]}'),
+        ("fallbacks", '{"chatter/offline": ["openai/gpt-0"]}'),
+        ("fallbacks", '{"chatter/offline": ["chatter/offline"]}'),
         ("endpoints", '{"local": {"base_url": "http://user:planted@host/v1", "models": ["m"]}}'),
     ],
 )

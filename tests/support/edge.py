@@ -15,7 +15,7 @@ from chatter_grpc._gen.chatter.v1 import chat_service_pb2, content_pb2, conversa
 from chatter_grpc.adapters.langgraph.engine import LangGraphEngine
 from chatter_grpc.adapters.memory.wakeups import MemoryWakeUps
 from chatter_grpc.adapters.models.catalogue import ConfiguredModels
-from chatter_grpc.adapters.models.prices import PriceTable
+from chatter_grpc.adapters.models.facts import ModelFacts
 from chatter_grpc.adapters.models.scripted import ScriptedChat
 from chatter_grpc.core.background import Background
 from chatter_grpc.core.clock import utc_now
@@ -36,6 +36,7 @@ from chatter_grpc.rpc.policy import RateClass
 from chatter_grpc.rpc.server import EdgeServer, EdgeSettings, Services
 from chatter_grpc.rpc.services.run_stream import RunStreams
 from chatter_grpc.rpc.services.system import ServerFacts
+from tests.support.asking import asking_of
 from tests.support.identity import Replica
 
 CHAT = "/chatter.v1.ChatService"
@@ -191,12 +192,13 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
     keep_grpc_up()
     async with AsyncExitStack() as stack:
         socket = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "edge.sock"
-        models = ConfiguredModels([], prices=PriceTable({}), default_model=MODEL, further={MODEL: options.model})
+        models = ConfiguredModels([], facts=ModelFacts({}), default_model=MODEL, further={MODEL: options.model})
         stack.push_async_callback(models.close)
         wakeups = MemoryWakeUps()
         committer = GroupCommitter(log, wakeups.notify, CommitSettings())
         storage = replica.storage
-        supervisor = Supervisor("test", storage, LangGraphEngine(models), committer, wakeups, RunSettings(), utc_now)
+        engine = LangGraphEngine(asking_of(models))
+        supervisor = Supervisor("test", storage, engine, committer, wakeups, RunSettings(), utc_now)
         readers = Readers(storage, wakeups, supervisor.tail)
         runs = Runs(storage, supervisor, readers, utc_now)
         services = Services(

@@ -48,4 +48,7 @@ EXAMPLES: tuple[ChatterError, ...] = (
     errors.RevocationsStale(retry_after=5),
     errors.ServerStopping(),
     errors.Internal(),
+    errors.ImagesNotTaken(model="a/b"),
+    errors.ContextExceeded(model="a/b", estimated_tokens=2, context_tokens=1),
+    errors.ResponseSchemaViolated(model="a/b"),
 )

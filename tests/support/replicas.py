@@ -34,6 +34,7 @@ from chatter_grpc.core.sending import Send, Sending
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.frames import frame_of
+from tests.support.asking import asking_of
 from tests.support.fold import ClientFold
 from tests.support.waiting import MINUTE, eventually, soon, until
 
@@ -156,8 +157,9 @@ class Process:
         self.log.gate.set()
         self.wakeups = MemoryWakeUps(tick=0.01)
         self.committer = GroupCommitter(self.log, self.wakeups.notify, commits)
+        executor = executor or LangGraphEngine(asking_of(models))
         self.supervisor = Supervisor(
-            name, self.storage, executor or LangGraphEngine(models), self.committer, self.wakeups, runs, utc_now
+            name, self.storage, executor, self.committer, self.wakeups, runs, utc_now
         )
         self.readers = Readers(self.storage, self.wakeups, self.supervisor.tail)
         self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, cancel_seconds)

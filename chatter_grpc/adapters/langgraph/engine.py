@@ -2,9 +2,9 @@
 
 from chatter_grpc.adapters.langgraph.compiler import cached_graph
 from chatter_grpc.adapters.langgraph.state import RunContext
+from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.errors import WorkflowNotFound
 from chatter_grpc.core.graphs import BUILT_IN
-from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.writer import RunWriter
 
@@ -12,8 +12,8 @@ from chatter_grpc.core.runs.writer import RunWriter
 class LangGraphEngine:
     """The ``Executor`` for graphs."""
 
-    def __init__(self, models: ModelCatalogue) -> None:
-        self._models = models
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
 
     async def execute(self, work: Work, writer: RunWriter) -> None:
         """Run the graph of a run's workflow; LangGraph ends its nodes before it raises a cancellation on."""
@@ -21,5 +21,5 @@ class LangGraphEngine:
         if run.kind is None:
             raise WorkflowNotFound(workflow_id=run.workflow_id or "")
         graph = cached_graph(BUILT_IN[run.kind])
-        context = RunContext(writer=writer, models=self._models, input=work.input)
+        context = RunContext(writer=writer, asking=self._asking, input=work.input)
         await graph.ainvoke({"turns": list(work.turns)}, context=context)

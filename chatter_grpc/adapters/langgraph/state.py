@@ -7,7 +7,8 @@ from typing import Annotated, TypedDict
 
 from langgraph.graph import StateGraph
 
-from chatter_grpc.core.models import ModelCatalogue, Turn
+from chatter_grpc.core.asking import Asking
+from chatter_grpc.core.models import Turn
 from chatter_grpc.core.runs.run import RunInput
 from chatter_grpc.core.runs.writer import RunWriter
 
@@ -23,7 +24,7 @@ class RunContext:
     """What belongs to one run: LangGraph hands it to the nodes, and it is no part of the state."""
 
     writer: RunWriter
-    models: ModelCatalogue
+    asking: Asking
     input: RunInput
 
 

@@ -3,41 +3,50 @@
 from collections.abc import Mapping, Sequence
 
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
+from chatter_grpc.adapters.models.facts import ModelFacts
 from chatter_grpc.adapters.models.http import HttpPool
 from chatter_grpc.adapters.models.offline import OFFLINE_MODEL, OfflineChat
 from chatter_grpc.adapters.models.openai import OpenAIChat
-from chatter_grpc.adapters.models.prices import PriceTable
 from chatter_grpc.core.errors import ModelUnknown
 from chatter_grpc.core.models import ChatModel, ModelInfo, OfferedModel, Price
 
 _FREE = Price(input_micros=0, output_micros=0)
 
 
+class FallbacksRefused(Exception):
+    """The fallbacks name a model that is not offered, or a model as its own fallback, or one twice in a list."""
+
+
 class ConfiguredModels:
     """Implements ``ModelCatalogue``: exactly the models that the endpoints list, and the built-in one.
 
     The default is the model named as such, else the first one listed, else ``chatter/offline``. Raises ``ValueError``
-    where the default is not offered, or where two endpoints have one name or that of the built-in model's provider.
+    where the default is not offered, or where two endpoints have one name or that of the built-in model's provider, and
+    ``FallbacksRefused``.
     """
 
     def __init__(
         self,
         endpoints: Sequence[EndpointConfig],
         *,
-        prices: PriceTable,
+        facts: ModelFacts,
         default_model: str | None = None,
         max_connections: int = 1000,
         offline_seconds_per_token: float = 0.012,
         further: Mapping[str, ChatModel] | None = None,
+        fallbacks: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Take the endpoints and what they share; ``further`` are chats by the full names of what they offer."""
+        """Take the endpoints and what they share; ``further`` are chats by the full names of what they offer.
+
+        ``fallbacks`` are models, by the name of the one that they are asked in place of where it fails.
+        """
         self._pool = HttpPool(max_connections=max_connections)
         self._models: dict[str, OfferedModel] = {}
         listed = [f"{endpoint.provider}/{name}" for endpoint in endpoints for name in endpoint.models]
         self._offline = OfflineChat(
             seconds_per_token=offline_seconds_per_token, language_models=[*listed, *(further or {})]
         )
-        self._offer(OFFLINE_MODEL, self._offline, _FREE)
+        self._offer(self._offline, ModelInfo(name=OFFLINE_MODEL, provider=self._offline.provider, price=_FREE))
         providers = {self._offline.provider}
         for endpoint in endpoints:
             if endpoint.provider in providers:
@@ -46,12 +55,13 @@ class ConfiguredModels:
             chat = OpenAIChat(endpoint, self._pool)
             for model in endpoint.models:
                 name = f"{endpoint.provider}/{model}"
-                self._offer(name, chat, prices.price_of(name))
+                self._offer(chat, facts.info_of(name, chat.provider))
         for name, further_chat in (further or {}).items():
-            self._offer(name, further_chat, prices.price_of(name))
+            self._offer(further_chat, facts.info_of(name, further_chat.provider))
         self._default = default_model or next(iter([*listed, *(further or {})]), OFFLINE_MODEL)
         if self._default not in self._models:
             raise ValueError(f"the default model {self._default} is not among those offered")
+        self._fallbacks = {name: self._chain(name, following) for name, following in (fallbacks or {}).items()}
 
     @property
     def default_model(self) -> str:
@@ -69,15 +79,30 @@ class ConfiguredModels:
         except KeyError:
             raise ModelUnknown(model=name) from None
 
+    def fallbacks(self, name: str) -> Sequence[OfferedModel]:
+        """Return the models that are asked, in this order, where the one of that name fails; often none."""
+        return self._fallbacks.get(name, ())
+
     async def close(self) -> None:
         """Close the connections to all providers; calls under way end as broken."""
         self._offline.close()
         await self._pool.close()
 
-    def _offer(self, name: str, chat: ChatModel, price: Price | None) -> None:
+    def _chain(self, name: str, following: Sequence[str]) -> Sequence[OfferedModel]:
+        """Return the fallbacks of a model, each of which is asked once at most; raises ``FallbacksRefused``."""
+        for each in (name, *following):
+            if each not in self._models:
+                raise FallbacksRefused(f"the model {each} is not among those offered")
+        if name in following:
+            raise FallbacksRefused(f"the model {name} is a fallback of its own")
+        if len(set(following)) != len(following):
+            raise FallbacksRefused(f"the model {name} has a fallback twice")
+        return [self._models[each] for each in following]
+
+    def _offer(self, chat: ChatModel, info: ModelInfo) -> None:
+        name = info.name
         if name in self._models:
             raise ValueError(f"the model {name} is there already")
         if not name.startswith(f"{chat.provider}/"):
             raise ValueError(f"the model {name} does not begin with its provider's name {chat.provider}")
-        info = ModelInfo(name=name, provider=chat.provider, price=price)
         self._models[name] = OfferedModel(info=info, chat=chat)

@@ -33,13 +33,14 @@ class RunInput:
 
     It is kept apart from the run's record, which is read far more often: a system prompt may be very long.
     ``settings`` are resolved (its model is never ``None``). ``before_index`` is the user message's index: memory
-    reaches back from there.
+    reaches back from there. ``response_schema`` is the JSON Schema that the answer has to keep, empty for none.
     """
 
     user_message_id: str
     before_index: int
     settings: ModelSettings
     memory: Memory
+    response_schema: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,8 +160,8 @@ class MessageWriter:
 
     def discard(self, usage: Usage) -> None:
         """Take back what was written, if anything was; what it took is part of the run's usage all the same."""
+        self._report(usage)
         if self.started:
-            self._report(usage)
             self._run.append(self._step_id, MessageDiscarded(self.id))
 
     def _start(self) -> None:

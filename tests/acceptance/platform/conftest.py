@@ -47,14 +47,14 @@ def provider(running_provider: Provider) -> Iterator[Provider]:
 @pytest.fixture(scope="session")
 def provider_settings(running_provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The settings of a server that asks the provider, patiently."""
-    prices = tmp_path_factory.mktemp("prices") / "prices.json"
+    models = tmp_path_factory.mktemp("models") / "models.json"
     entry = {"input_micros": INPUT_PRICE * 10**6, "output_micros": OUTPUT_PRICE * 10**6, "noted": "2026-11-22"}
-    prices.write_text(json.dumps({"openai/priced": entry}))
+    models.write_text(json.dumps({"openai/priced": entry}))
     return {
         "openai_base_url": running_provider.base_url,
         "openai_api_key": KEY,
         "openai_models": '["priced", "other"]',
-        "prices_file": str(prices),
+        "models_file": str(models),
         "provider_idle_seconds": "60",
     }
 

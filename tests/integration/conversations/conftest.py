@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatter_grpc.adapters.models.catalogue import ConfiguredModels
-from chatter_grpc.adapters.models.prices import PriceTable
+from chatter_grpc.adapters.models.facts import ModelFacts
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.storage import Storage
@@ -15,7 +15,7 @@ from tests.support.desk import Desk, add_caller
 
 @pytest.fixture
 async def models() -> AsyncIterator[ConfiguredModels]:
-    models = ConfiguredModels([], prices=PriceTable({}))
+    models = ConfiguredModels([], facts=ModelFacts({}))
     yield models
     await models.close()
 

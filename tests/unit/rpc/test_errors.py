@@ -59,6 +59,9 @@ TABLE: dict[str, tuple[str, list[str], str | None]] = {
     "REVOCATIONS_STALE": ("UNAVAILABLE", ["RetryInfo"], "5000"),
     "SERVER_STOPPING": ("UNAVAILABLE", ["RetryInfo"], "100"),
     "INTERNAL": ("INTERNAL", [], None),
+    "IMAGES_NOT_TAKEN": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    "CONTEXT_EXCEEDED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    "RESPONSE_SCHEMA_VIOLATED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
 }
 
 

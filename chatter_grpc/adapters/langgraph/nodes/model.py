@@ -3,9 +3,9 @@
 from langgraph.runtime import Runtime
 
 from chatter_grpc.adapters.langgraph.state import GraphBuilder, GraphState, RunContext
-from chatter_grpc.core.answering import write_answer
 from chatter_grpc.core.graphs import ModelNode, NodeDefinition, NodeType
-from chatter_grpc.core.models import ModelRequest, Role, Turn
+from chatter_grpc.core.inquiries import Inquiry
+from chatter_grpc.core.models import Role, Turn
 
 
 def add_node(builder: GraphBuilder, name: str, node: NodeDefinition, config: ModelNode) -> None:
@@ -17,16 +17,9 @@ def add_node(builder: GraphBuilder, name: str, node: NodeDefinition, config: Mod
     async def ask(state: GraphState, runtime: Runtime[RunContext]) -> GraphState:
         context = runtime.context
         settings = config.settings.over(context.input.settings)
-        model = context.models.resolve(settings.model or context.models.default_model)
-        request = ModelRequest(
-            model=model.info.name,
-            turns=state["turns"],
-            system_prompt=settings.system_prompt or "",
-            temperature=settings.temperature,
-            max_tokens=settings.max_tokens,
-        )
+        inquiry = Inquiry(turns=state["turns"], settings=settings, response_schema=context.input.response_schema)
         step = context.writer.open_step(node.id, NodeType.MODEL)
-        message = await write_answer(step, model, request)
+        message = await context.asking.write(step, inquiry)
         step.finish()
         return {"turns": [Turn(role=Role.ASSISTANT, text=message.text)]}
 

@@ -19,6 +19,7 @@ from chatter_grpc.core.graphs import (
 )
 from chatter_grpc.core.models import ModelRequest, Role, Turn
 from chatter_grpc.core.runs.events import NodeFinished, NodeStarted
+from tests.support.asking import asking_of
 from tests.support.attempts import Written, new_input, new_writer
 from tests.support.catalogues import MODEL, Catalogue
 from tests.support.waiting import run_alone
@@ -45,7 +46,7 @@ async def run(definition: GraphDefinition, chat: ScriptedChat, **others: Scripte
     written = new_writer()
     context = RunContext(
         writer=written.writer,
-        models=Catalogue({"model": chat, **others}),
+        asking=asking_of(Catalogue({"model": chat, **others})),
         input=new_input(ModelSettings(model=MODEL, temperature=0.5)),
     )
     await compile_graph(definition).ainvoke({"turns": [Turn(role=Role.USER, text="hi")]}, context=context)

@@ -13,6 +13,7 @@ from chatter_grpc.core.errors import ModelUnknown, ProviderTimeout, WorkflowNotF
 from chatter_grpc.core.graphs import EdgeDefinition, GraphDefinition, ModelNode, NodeDefinition, NodeType
 from chatter_grpc.core.models import Finished, FinishReason, Role, TextPiece, Turn
 from chatter_grpc.core.runs.events import MessageDiscarded, MessageFinished, NodeFinished
+from tests.support.asking import asking_of
 from tests.support.attempts import new_input, new_work, new_writer
 from tests.support.catalogues import MODEL, Catalogue
 from tests.support.waiting import soon, until
@@ -39,10 +40,14 @@ PARALLEL = GraphDefinition(
 )
 
 
+def engine_of(models: Catalogue) -> LangGraphEngine:
+    return LangGraphEngine(asking_of(models))
+
+
 async def test_plain_asks_the_model_once_with_all_turns_and_settings() -> None:
     chat, written = ScriptedChat(answer_script("Hello there")), new_writer()
     settings = ModelSettings(model=MODEL, temperature=0.25, max_tokens=9, system_prompt="be brief")
-    await LangGraphEngine(Catalogue({"model": chat})).execute(new_work(settings, TURNS), written.writer)
+    await engine_of(Catalogue({"model": chat})).execute(new_work(settings, TURNS), written.writer)
     (call,) = chat.calls
     assert (call.request.model, list(call.request.turns)) == (MODEL, list(TURNS))
     assert (call.request.temperature, call.request.max_tokens) == (0.25, 9)
@@ -52,13 +57,13 @@ async def test_plain_asks_the_model_once_with_all_turns_and_settings() -> None:
 
 
 async def test_a_workflow_that_is_not_built_in_is_not_found() -> None:
-    engine = LangGraphEngine(Catalogue({"model": ScriptedChat(answer_script("x"))}))
+    engine = engine_of(Catalogue({"model": ScriptedChat(answer_script("x"))}))
     with pytest.raises(WorkflowNotFound):
         await engine.execute(new_work(ModelSettings(), TURNS, kind=None), new_writer().writer)
 
 
 async def test_a_model_that_is_gone_when_the_run_begins_is_a_typed_failure() -> None:
-    engine, written = LangGraphEngine(Catalogue({"model": ScriptedChat(answer_script("x"))})), new_writer()
+    engine, written = engine_of(Catalogue({"model": ScriptedChat(answer_script("x"))})), new_writer()
     with pytest.raises(ModelUnknown):
         await engine.execute(new_work(ModelSettings(model="gone/model"), TURNS), written.writer)
     assert not written.writer.messages
@@ -66,7 +71,7 @@ async def test_a_model_that_is_gone_when_the_run_begins_is_a_typed_failure() -> 
 
 async def test_a_failure_is_the_providers_own_and_the_node_does_not_finish() -> None:
     error = ProviderTimeout(provider="scripted", phase="idle")
-    engine, written = LangGraphEngine(Catalogue({"model": ScriptedChat([TextPiece("x"), error])})), new_writer()
+    engine, written = engine_of(Catalogue({"model": ScriptedChat([TextPiece("x"), error])})), new_writer()
     with pytest.raises(ProviderTimeout):
         await engine.execute(new_work(ModelSettings(model=MODEL), TURNS), written.writer)
     bodies = written.bodies()
@@ -78,7 +83,7 @@ async def test_a_cancellation_closes_the_model_before_it_is_raised_on() -> None:
     chat = ScriptedChat([TextPiece("x"), Gate(asyncio.Event()), Finished(FinishReason.STOP)])
     written = new_writer()
     work = new_work(ModelSettings(model=MODEL), TURNS)
-    task = asyncio.create_task(LangGraphEngine(Catalogue({"model": chat})).execute(work, written.writer))
+    task = asyncio.create_task(engine_of(Catalogue({"model": chat})).execute(work, written.writer))
     await until(lambda: bool(chat.calls and chat.calls[0].delivered))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -94,9 +99,8 @@ async def test_no_parallel_node_is_left_running(fails: bool) -> None:
     left = ScriptedChat([TextPiece("x"), Gate(gate), error])
     right = ScriptedChat([TextPiece("y"), Gate(asyncio.Event()), Finished(FinishReason.STOP)])
     written = new_writer()
-    context = RunContext(
-        writer=written.writer, models=Catalogue({"left": left, "right": right}), input=new_input(ModelSettings())
-    )
+    asking = asking_of(Catalogue({"left": left, "right": right}))
+    context = RunContext(writer=written.writer, asking=asking, input=new_input(ModelSettings()))
     task = asyncio.create_task(compile_graph(PARALLEL).ainvoke({"turns": list(TURNS)}, context=context))
     await until(lambda: all(chat.calls and chat.calls[0].delivered for chat in (left, right)))
     if fails:

@@ -2,17 +2,17 @@
 
 import pytest
 
-from chatter_grpc.adapters.models.catalogue import ConfiguredModels
+from chatter_grpc.adapters.models.catalogue import ConfiguredModels, FallbacksRefused
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
-from chatter_grpc.adapters.models.prices import PriceTable
+from chatter_grpc.adapters.models.facts import ModelFacts
 from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
 from chatter_grpc.core.errors import ModelUnknown
-from chatter_grpc.core.models import ModelCatalogue, Price
+from chatter_grpc.core.models import ModelCatalogue, ModelInfo, Price
 from tests.support.chats import KEY
 from tests.support.deltas import ask, deltas_of, text_of
 from tests.support.openai_standin import OpenAIStandIn
 
-PRICES = PriceTable.load()
+FACTS = ModelFacts.load()
 
 
 def endpoint(provider: str = "openai", *models: str, **settings: object) -> EndpointConfig:
@@ -21,7 +21,7 @@ def endpoint(provider: str = "openai", *models: str, **settings: object) -> Endp
 
 
 def catalogue(*endpoints: EndpointConfig, **settings: object) -> ConfiguredModels:
-    return ConfiguredModels(endpoints, prices=PRICES, **settings)  # type: ignore[arg-type]
+    return ConfiguredModels(endpoints, facts=FACTS, **settings)  # type: ignore[arg-type]
 
 
 def names(models: ModelCatalogue) -> list[str]:
@@ -42,10 +42,38 @@ def test_exactly_what_is_listed_is_offered_in_the_order_of_names() -> None:
     assert models.default_model == "openai/gpt-4o"
 
 
-def test_a_model_comes_with_its_price_where_that_is_known() -> None:
-    models = catalogue(endpoint("openai", "gpt-4o"), endpoint("local", "llama"))
-    assert models.resolve("openai/gpt-4o").info.price == PRICES.price_of("openai/gpt-4o")
-    assert models.resolve("local/llama").info.price is None
+def test_a_model_comes_with_what_is_known_of_it() -> None:
+    models = catalogue(endpoint("openai", "gpt-4o"), endpoint("local", "llama"), further={"p/m": Further()})
+    assert models.resolve("openai/gpt-4o").info == FACTS.info_of("openai/gpt-4o", "openai")
+    assert models.resolve("openai/gpt-4o").info.takes_images
+    assert models.resolve("local/llama").info == ModelInfo(name="local/llama", provider="local")
+    assert models.resolve("p/m").info == ModelInfo(name="p/m", provider="p")
+
+
+def Further() -> ScriptedChat:  # noqa: N802
+    return ScriptedChat(answer_script("x"), provider="p")
+
+
+def test_a_model_has_the_fallbacks_that_are_listed_for_it_and_no_others() -> None:
+    chains = {"a/m": ["b/m", "c/m"], "b/m": ["a/m"]}
+    models = catalogue(endpoint("a", "m"), endpoint("b", "m"), endpoint("c", "m"), fallbacks=chains)
+    for name, following in {**chains, "c/m": []}.items():
+        assert [each.info.name for each in models.fallbacks(name)] == following
+    assert catalogue(endpoint("a", "m")).fallbacks("a/m") == ()
+
+
+@pytest.mark.parametrize(
+    ("chains", "told"),
+    [
+        ({"a/m": ["x/m"]}, "x/m is not among"),
+        ({"x/m": ["a/m"]}, "x/m is not among"),
+        ({"a/m": ["b/m", "a/m"]}, "a/m is a fallback of its own"),
+        ({"a/m": ["b/m", "b/m"]}, "twice"),
+    ],
+)
+def test_fallbacks_that_cannot_work_are_refused(chains: dict[str, list[str]], told: str) -> None:
+    with pytest.raises(FallbacksRefused, match=told):
+        catalogue(endpoint("a", "m"), endpoint("b", "m"), fallbacks=chains)
 
 
 @pytest.mark.parametrize("name", ["openai/gpt-5", "gpt-4o", "openai/", "", "openai/gpt-4o/", "OPENAI/gpt-4o"])

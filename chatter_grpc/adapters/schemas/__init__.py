@@ -1,0 +1,1 @@
+"""JSON Schema: what checks schemas and answers, in processes of its own."""
