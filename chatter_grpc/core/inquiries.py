@@ -14,13 +14,16 @@ IMAGE_TOKENS: Final = 1_200
 # What a turn takes beside its text: OpenAI's formats spend three or four tokens on who speaks.
 TURN_TOKENS: Final = 4
 # Without max_tokens, so much of the context window is left for the answer, unless the model's answers are shorter.
-ANSWER_SHARE: Final = 0.25
+ANSWER_SHARE: Final = 1 / 3
 
 _INSTRUCTION: Final = (
     "Answer with one JSON value that keeps the following JSON Schema, and with nothing else: no explanation before or "
     "after it, and no code fence around it."
 )
-_CORRECTION: Final = "Your answer does not keep the JSON Schema: {fault}\n\nAnswer again, with the corrected JSON value and nothing else."
+_CORRECTION: Final = (
+    "Your answer does not keep the JSON Schema: {fault}\n\n"
+    "Answer again, with the corrected JSON value and nothing else."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

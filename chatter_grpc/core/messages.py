@@ -1,7 +1,7 @@
 """Messages: the turns of a conversation, as they are stored."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -78,7 +78,7 @@ def sha256_of(text: str) -> str:
 
 
 class MessageStore(Protocol):
-    """Keeps messages, inside a transaction. Those of deleted conversations are invisible to the reading methods."""
+    """Keeps messages without the data of their images, inside a transaction. Those of deleted conversations are invisible to the reading methods."""
 
     async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> int:
         """Add messages to a conversation, deleted or not, and return the index that the first of them got.

@@ -6,6 +6,7 @@ from typing import Protocol
 from chatter_grpc.core.api_keys import ApiKeyStore
 from chatter_grpc.core.audit import AuditStore
 from chatter_grpc.core.conversations import ConversationStore
+from chatter_grpc.core.images import ImageStore
 from chatter_grpc.core.messages import MessageStore
 from chatter_grpc.core.requests import RequestStore
 from chatter_grpc.core.revocations import RevocationStore
@@ -61,6 +62,11 @@ class Transaction(Protocol):
     @property
     def messages(self) -> MessageStore:
         """Messages."""
+        ...
+
+    @property
+    def images(self) -> ImageStore:
+        """The data of messages' images."""
         ...
 
     @property

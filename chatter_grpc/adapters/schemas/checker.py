@@ -88,7 +88,7 @@ class Worker:
     """One process. Its methods block: they are for threads."""
 
     def __init__(self) -> None:
-        # Nothing of this process goes along: neither the environment, which may hold secrets, nor signals of a terminal.
+        # Nothing of this process goes along: neither its environment, which may hold secrets, nor a terminal's signals.
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own program
             [sys.executable, "-I", str(Path(worker.__file__))],
             stdin=subprocess.PIPE,

@@ -54,8 +54,8 @@ def fault_of_answer(schema: str, text: str) -> str | None:
     # A registry that fetches nothing: the only references are within the schema.
     validator = jsonschema.Draft202012Validator(_parse(schema), registry=referencing.Registry())
     try:
-        for error in validator.iter_errors(answer):
-            return _shown(error)
+        for violation in validator.iter_errors(answer):
+            return _shown(violation)
     except RecursionError:
         return "it is nested too deeply"
     return None

@@ -6,13 +6,14 @@ from typing import Any, Final
 from sqlalchemy import ForeignKey, Row, UniqueConstraint, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chatter_grpc.adapters.sql.columns import Document, UtcTime
+from chatter_grpc.adapters.sql.columns import UtcTime
 from chatter_grpc.adapters.sql.conversations import ConversationRow
 from chatter_grpc.adapters.sql.paging import read_page
+from chatter_grpc.adapters.sql.parts import Parts
 from chatter_grpc.adapters.sql.rows import Stored, usage_of_row, usage_values
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.core.errors import ConversationNotFound, MessageNotFound
-from chatter_grpc.core.messages import Message, TextPart
+from chatter_grpc.core.messages import Message, Part
 from chatter_grpc.core.models import FinishReason, Role
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.usage import Usage
@@ -30,7 +31,7 @@ class MessageRow(Stored):
     # Checked when the transaction ends: a run's own row comes after its user message, whose index it names.
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", deferrable=True, initially="DEFERRED"))
     role: Mapped[str]
-    parts: Mapped[tuple[TextPart, ...]] = mapped_column(Document(tuple[TextPart, ...]))
+    parts: Mapped[tuple[Part, ...]] = mapped_column(Parts())
     text_sha256: Mapped[str]
     created_at: Mapped[datetime]
     position: Mapped[int]

@@ -15,6 +15,7 @@ from chatter_grpc.adapters.sql.api_keys import ApiKeyRow
 from chatter_grpc.adapters.sql.audit import AuditRow
 from chatter_grpc.adapters.sql.conversations import ConversationRow, ConversationTagRow
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
+from chatter_grpc.adapters.sql.images import MessageImageRow
 from chatter_grpc.adapters.sql.messages import MessageRow
 from chatter_grpc.adapters.sql.requests import RequestRow
 from chatter_grpc.adapters.sql.revocations import RevocationRow
@@ -39,6 +40,7 @@ ROWS: Final = (
     ConversationRow,
     ConversationTagRow,
     MessageRow,
+    MessageImageRow,
     RunRow,
     RunInputRow,
     RunLogRow,

@@ -7,6 +7,7 @@ from chatter_grpc.adapters.sql.api_keys import SqlApiKeys
 from chatter_grpc.adapters.sql.audit import SqlAudit
 from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.images import SqlImages
 from chatter_grpc.adapters.sql.messages import SqlMessages
 from chatter_grpc.adapters.sql.requests import SqlRequests
 from chatter_grpc.adapters.sql.revocations import SqlRevocations
@@ -67,6 +68,11 @@ class SqlTransaction:
     def messages(self) -> SqlMessages:
         """Messages."""
         return SqlMessages(self._sql)
+
+    @property
+    def images(self) -> SqlImages:
+        """The data of messages' images."""
+        return SqlImages(self._sql)
 
     @property
     def runs(self) -> SqlRuns:

@@ -90,11 +90,13 @@ def test_a_message_that_is_taken_back_has_been_paid_for() -> None:
     assert (writer.usage, writer.messages, writer.stored()) == (USAGE, [], ())
 
 
-def test_a_message_that_was_never_begun_leaves_no_trace() -> None:
+def test_a_message_that_was_never_begun_leaves_nothing_but_what_it_took() -> None:
     writer, tail = new_writer()
-    writer.open_step("n", "model").start_message("a/b", "a").discard(USAGE)
-    assert [type(what) for _, what in written(tail)] == [NodeStarted]
-    assert writer.usage == Usage()
+    message = writer.open_step("n", "model").start_message("a/b", "a")
+    message.discard(USAGE)
+    begun, reported = (what for _, what in written(tail))
+    assert isinstance(begun, NodeStarted)
+    assert (reported, writer.usage) == (UsageReported(message.id, "a/b", USAGE), USAGE)
 
 
 def test_a_long_piece_is_written_as_several_that_make_it_up() -> None:
