@@ -1,4 +1,4 @@
-"""What the OpenAI stand-in does with a request: the answer it gives and the fault that it injects."""
+"""What a stand-in does with a request: the answer it gives and the fault that it injects."""
 
 import asyncio
 from collections.abc import Mapping
@@ -42,6 +42,8 @@ class Plan:
     """Reasoning deltas sent before the content."""
     reasoning_field: str = "reasoning_content"
     """The field that reasoning deltas are sent in."""
+    tool_call: bool = False
+    """A call of a tool that nobody offered is sent before the content."""
     refusal: bool = False
     """The content is sent as a refusal."""
     status: int = 200

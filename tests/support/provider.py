@@ -1,4 +1,4 @@
-"""The OpenAI stand-in on a thread of its own, for tests whose server is another process."""
+"""A stand-in on a thread of its own, for tests whose server is another process."""
 
 import asyncio
 import threading
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.support.openai_plans import Plan
-from tests.support.openai_standin import Call, OpenAIStandIn
+from tests.support.openai_standin import OpenAIStandIn
+from tests.support.standin import Call, StandIn
 
 # A wait that takes so long has failed.
 PATIENCE = 20.0
@@ -30,13 +31,13 @@ class Gate:
 class Provider:
     """A stand-in that serves while a test does something else; plans are taken in the order of the requests."""
 
-    def __init__(self, standin: OpenAIStandIn, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, standin: StandIn, loop: asyncio.AbstractEventLoop) -> None:
         self.standin = standin
         self._loop = loop
 
     @property
     def base_url(self) -> str:
-        """What a server appends ``/chat/completions`` to."""
+        """What a server is configured with."""
         return self.standin.base_url
 
     @property
@@ -46,9 +47,7 @@ class Provider:
 
     def clear(self) -> None:
         """Forget plans and calls."""
-        self.standin._plans.clear()
-        self.standin.calls.clear()
-        self.standin.refused.clear()
+        self.standin.clear()
 
     def plan(self, *plans: Plan) -> None:
         """Queue plans for the next requests, one each."""
@@ -71,12 +70,12 @@ class Provider:
 
 
 @contextmanager
-def provider_on_a_thread(api_key: str) -> Iterator[Provider]:
-    """Run a stand-in while the block lasts."""
+def provider_on_a_thread(api_key: str, make: Callable[..., StandIn] = OpenAIStandIn) -> Iterator[Provider]:
+    """Run a stand-in while the block lasts, OpenAI's unless another one is given."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="provider")
     thread.start()
-    standin = OpenAIStandIn(api_key=api_key)
+    standin = make(api_key=api_key)
 
     def run(work: Callable[[], Awaitable[object]]) -> None:
         async def wrapped() -> None:

@@ -13,9 +13,9 @@ from chatter_grpc._gen.chatter.v1.content_pb2 import ROLE_USER
 from chatter_grpc._gen.chatter.v1.error_reason_pb2 import ErrorReason
 from tests.acceptance.platform.conftest import KEY
 from tests.support.openai_plans import Fault, Plan
-from tests.support.openai_standin import Call
 from tests.support.provider import Provider, until
 from tests.support.served import Client, Served, Stream, served, signed_in, written
+from tests.support.standin import Call
 
 pytestmark = pytest.mark.platform("T10")
 
