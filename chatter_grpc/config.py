@@ -179,6 +179,15 @@ class Settings(BaseSettings):
     run_seconds: Seconds = 300.0
     """How long a run may take."""
 
+    runs_per_owner: Count = 10
+    """Runs of one owner that are at work at a time, on all servers. More are refused, or wait where they are detached."""
+
+    pending_runs_per_owner: Count = 1_000
+    """Detached runs of one owner that may wait at a time; more are refused."""
+
+    detached_runs: Annotated[int, Field(ge=0, le=1_000_000)] = 16
+    """Detached runs that one process works on at a time. 0: none; it leaves them to others."""
+
     lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 30.0
     """How long a run counts as at work without a sign of life of its process; it is renewed three times as often."""
 

@@ -12,6 +12,7 @@ from chatter_grpc.config import Settings
 from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.ids import new_id
+from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.reader import Readers
 from chatter_grpc.core.runs.reaper import Reaper
@@ -28,6 +29,7 @@ class AtWork:
     supervisor: Supervisor
     readers: Readers
     reaper: Reaper
+    claimer: Claimer
     wakeups: MemoryWakeUps
     committer: GroupCommitter
 
@@ -40,8 +42,12 @@ def build_runs(storage: SqlStorage, log: LogCommitter, asking: Asking, settings:
     run_settings = RunSettings(time_limit=settings.run_seconds, lease=lease, renew=lease / LEASE_RENEWALS)
     process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
     supervisor = Supervisor(process_id, storage, LangGraphEngine(asking), committer, wakeups, run_settings, utc_now)
+    claimer = Claimer(
+        storage, supervisor, wakeups, utc_now, room=settings.detached_runs, per_owner=settings.runs_per_owner
+    )
     return AtWork(
         supervisor=supervisor,
+        claimer=claimer,
         readers=Readers(storage, wakeups, supervisor.tail),
         reaper=Reaper(process_id=process_id, lease=lease, storage=storage, wakeups=wakeups, clock=utc_now),
         wakeups=wakeups,

@@ -27,6 +27,7 @@ from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.revocation_watch import RevocationWatch
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.sending import Sending
+from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.user_service import Users
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
@@ -91,6 +92,7 @@ class Server:
         await self.at_work.reaper.reap()
         background.start("reaper", self.at_work.reaper.run())
         background.start("supervisor", self.at_work.supervisor.run())
+        background.start("claimer", self.at_work.claimer.run())
         port = await self.edge.start()
         background.start("health", self.edge.health.run())
         if (watch := certificate_watch(settings, self.edge)) is not None:
@@ -122,6 +124,8 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     at_work = build_runs(storage, log, asking, settings)
     identity = await build_identity(stack, storage, keys, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
+    limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner)
+    starting = Starting(storage, at_work.supervisor, runs, models, at_work.wakeups, utc_now, limits)
     services = Services(
         auth=identity.auth,
         users=Users(storage),
@@ -129,7 +133,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
             storage=storage, models=models, cancel_runs=at_work.supervisor.cancel_here, clock=utc_now
         ),
         messages=Messages(storage),
-        sending=Sending(storage, at_work.supervisor, runs, models, utc_now),
+        sending=Sending(starting),
         runs=runs,
         streams=RunStreams(CursorSigner(keys.cursors), identity.revocations),
         models=models,

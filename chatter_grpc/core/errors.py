@@ -193,6 +193,27 @@ class ConversationArchived(ChatterError):
         super().__init__(conversation_id=conversation_id)
 
 
+class TooManyRuns(ChatterError):
+    """As many runs are at work for this owner as may be at once; wait for one to end, or use CreateRun."""
+
+    def __init__(self, *, limit: int, retry_after: float = 1.0) -> None:
+        super().__init__(retry_after=retry_after, limit=str(limit))
+
+
+class TooManyPendingRuns(ChatterError):
+    """As many runs wait for this owner as may at once; wait for some to begin, or cancel some."""
+
+    def __init__(self, *, limit: int, retry_after: float = 10.0) -> None:
+        super().__init__(retry_after=retry_after, limit=str(limit))
+
+
+class MessageNotLast(ChatterError):
+    """More was said after this message; fork the conversation before it, and send the question there."""
+
+    def __init__(self, *, message_id: str, last_message_id: str) -> None:
+        super().__init__(message_id=message_id, last_message_id=last_message_id)
+
+
 class SessionRequired(ChatterError):
     """This method works on a login session; call it with an access token instead of an API key."""
 

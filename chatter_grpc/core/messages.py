@@ -39,6 +39,7 @@ class Message:
     """One turn. ``index`` counts from 1 in its conversation; 0 before it is stored.
 
     What a model call knows (model, provider, finish reason, usage, latency) is unset on a user's message.
+    ``replaced_by_run_id`` is empty but on an answer in whose place another run's stands.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Message:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     latency_ms: int | None = None
+    replaced_by_run_id: str = ""
 
     @property
     def text(self) -> str:
@@ -93,11 +95,25 @@ class MessageStore(Protocol):
         ...
 
     async def list(
-        self, owner_id: str, conversation_id: str, page: PageRequest, *, newest_first: bool
+        self,
+        owner_id: str,
+        conversation_id: str,
+        page: PageRequest,
+        *,
+        newest_first: bool,
+        include_replaced: bool = False,
     ) -> Page[Message]:
-        """Return one page of a conversation's messages by index."""
+        """Return one page of a conversation's messages by index, without those that were replaced unless asked for."""
+        ...
+
+    async def last_question(self, owner_id: str, conversation_id: str) -> Message | None:
+        """Return the user's latest message in a conversation, ``None`` where there is none."""
+        ...
+
+    async def replace_answers(self, owner_id: str, conversation_id: str, question_id: str, run_id: str) -> None:
+        """Mark the answers after a question that other runs gave as replaced by ``run_id``, and count them no more."""
         ...
 
     async def latest(self, owner_id: str, conversation_id: str, before_index: int, count: int) -> tuple[Message, ...]:
-        """Return the ``count`` messages that end just before an index, in order."""
+        """Return the ``count`` messages that end just before an index, in order, without those that were replaced."""
         ...

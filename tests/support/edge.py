@@ -28,6 +28,7 @@ from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
 from chatter_grpc.core.sending import Sending
+from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.user_service import Users
 from chatter_grpc.core.users import User
 from chatter_grpc.rpc.cursors import CursorSigner
@@ -201,6 +202,7 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
         supervisor = Supervisor("test", storage, engine, committer, wakeups, RunSettings(), utc_now)
         readers = Readers(storage, wakeups, supervisor.tail)
         runs = Runs(storage, supervisor, readers, utc_now)
+        starting = Starting(storage, supervisor, runs, models, wakeups, utc_now, RunLimits())
         services = Services(
             auth=replica.auth,
             users=Users(storage),
@@ -208,7 +210,7 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
                 storage=storage, models=models, cancel_runs=supervisor.cancel_here, clock=utc_now
             ),
             messages=Messages(storage),
-            sending=Sending(storage, supervisor, runs, models, utc_now),
+            sending=Sending(starting),
             runs=runs,
             streams=RunStreams(CursorSigner(b"c" * 32), replica.watch),
             models=models,

@@ -20,17 +20,20 @@ from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.messages import Message, TextPart
 from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.pages import PageRequest
+from chatter_grpc.core.regenerating import Regenerate, Regenerating
 from chatter_grpc.core.requests import RequestKey
+from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.executor import Executor
 from chatter_grpc.core.runs.fold import Fold
 from chatter_grpc.core.runs.reader import Chunk, Control, Readers, RunReader
 from chatter_grpc.core.runs.reaper import Reaper
-from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run, RunState
+from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
 from chatter_grpc.core.sending import Send, Sending
+from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.frames import frame_of
@@ -40,7 +43,10 @@ from tests.support.waiting import MINUTE, eventually, soon, until
 
 COMMITS = CommitSettings(interval=0.002, retry_pause=0.002)
 RUNS = RunSettings(cancel_poll=0.01)
+# Limits are for the tests that are about them.
+MANY_RUNS = RunLimits(at_work=10_000, pending=10_000)
 SEND_MESSAGE = "/chatter.v1.ChatService/SendMessage"
+REGENERATE_MESSAGE = "/chatter.v1.ChatService/RegenerateMessage"
 # Run, attempt, node and message begin before it.
 FIRST_PIECE = 5
 SIGNER = CursorSigner(b"c" * 32)
@@ -150,6 +156,8 @@ class Process:
         executor: Executor | None = None,
         cancel_seconds: float = MINUTE,
         grace: float = 0.0,
+        limits: RunLimits = MANY_RUNS,
+        room: int = 100,
     ) -> None:
         self.faults = Faults()
         self.storage = FaultyStorage(storage, self.faults)
@@ -163,7 +171,12 @@ class Process:
         )
         self.readers = Readers(self.storage, self.wakeups, self.supervisor.tail)
         self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, cancel_seconds)
-        self.sending = Sending(self.storage, self.supervisor, self.runs, models, utc_now)
+        starting = Starting(self.storage, self.supervisor, self.runs, models, self.wakeups, utc_now, limits)
+        self.sending = Sending(starting)
+        self.regenerating = Regenerating(starting)
+        self.claimer = Claimer(
+            self.storage, self.supervisor, self.wakeups, utc_now, room=room, per_owner=limits.at_work
+        )
         self.reaper = Reaper(
             process_id=name, lease=runs.lease, storage=self.storage, wakeups=self.wakeups, clock=utc_now
         )
@@ -175,6 +188,7 @@ class Process:
         background.start("wake-ups", self.wakeups.run())
         background.start("committer", self.committer.run())
         background.start("supervisor", self.supervisor.run())
+        background.start("claimer", self.claimer.run())
         self._stack.push_async_callback(self.stop)
         return self
 
@@ -222,6 +236,25 @@ class Process:
         )
         return await self.sending.send(caller, replace(what, **more), key)  # type: ignore[arg-type]
 
+    async def regenerate(
+        self,
+        caller: Caller,
+        message_id: str,
+        *,
+        request_id: str = "",
+        payload: bytes = b"",
+        overrides: ModelSettings | None = None,
+    ) -> str:
+        """Regenerate an answer and return the id of the run; without a request id it is a request of its own."""
+        key = RequestKey(
+            owner_id=caller.owner_id,
+            method=REGENERATE_MESSAGE,
+            request_id=request_id or new_id("req"),
+            payload_hash=payload,
+        )
+        what = Regenerate(message_id=message_id, overrides=overrides or ModelSettings())
+        return await self.regenerating.regenerate(caller, what, key)
+
     async def answer(self, caller: Caller, conversation_id: str, text: str = "Hello?") -> ClientFold:
         """Send a message and read its run to the end."""
         return await self.follow(caller, await self.send(caller, conversation_id, text))
@@ -247,7 +280,7 @@ class Process:
         """Return a run once it has ended in the database."""
 
         async def has_ended() -> bool:
-            return (await self.run_of(caller, run_id)).state is not RunState.RUNNING
+            return not (await self.run_of(caller, run_id)).state.active
 
         await eventually(has_ended)
         return await self.run_of(caller, run_id)

@@ -32,6 +32,7 @@ UNLIMITED: Final = {
     "start_calls_per_minute": "1000000",
     "login_failures_per_address": "1000000",
     "registrations_per_address": "1000000",
+    "runs_per_owner": "1000000",
 }
 
 _numbers = itertools.count(1)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import ForeignKey, Row, UniqueConstraint, bindparam, func, insert, or_, select, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from chatter_grpc.adapters.sql.columns import UtcTime
 from chatter_grpc.adapters.sql.conversations import ConversationRow
@@ -43,6 +43,7 @@ class MessageRow(Stored):
     cost_micros: Mapped[int | None]
     estimated: Mapped[bool | None]
     latency_ms: Mapped[int | None]
+    replaced_by_run_id: Mapped[str | None]
 
 
 _COUNT: Final = (
@@ -69,8 +70,35 @@ _VISIBLE: Final = (
 )
 _GET: Final = _VISIBLE.where(MessageRow.id == bindparam("message"))
 _IN_CONVERSATION: Final = _VISIBLE.where(MessageRow.conversation_id == bindparam("conversation"))
+_STANDS: Final = MessageRow.replaced_by_run_id.is_(None)
+_LAST_QUESTION: Final = (
+    _IN_CONVERSATION.where(MessageRow.role == Role.USER.value).order_by(MessageRow.position.desc()).limit(1)
+)
+_QUESTION: Final = aliased(MessageRow)
+_ASKED_AT: Final = (
+    select(_QUESTION.position)
+    .where(_QUESTION.id == bindparam("question"), _QUESTION.owner_id == bindparam("owner"))
+    .scalar_subquery()
+)
+_REPLACE: Final = (
+    update(MessageRow.table())
+    .where(
+        MessageRow.owner_id == bindparam("owner"),
+        MessageRow.conversation_id == bindparam("conversation"),
+        MessageRow.position > _ASKED_AT,
+        MessageRow.role == Role.ASSISTANT.value,
+        MessageRow.run_id != bindparam("run"),
+        _STANDS,
+    )
+    .values(replaced_by_run_id=bindparam("run"))
+)
+_COUNT_LESS: Final = (
+    update(ConversationRow.table())
+    .where(ConversationRow.id == bindparam("conversation"))
+    .values(message_count=ConversationRow.message_count - bindparam("replaced"))
+)
 _LATEST: Final = (
-    _IN_CONVERSATION.where(MessageRow.position < bindparam("before"))
+    _IN_CONVERSATION.where(MessageRow.position < bindparam("before"), _STANDS)
     .order_by(MessageRow.position.desc())
     .limit(bindparam("most"))
 )
@@ -110,11 +138,31 @@ class SqlMessages:
         return _message_of(row)
 
     async def list(
-        self, owner_id: str, conversation_id: str, page: PageRequest, *, newest_first: bool
+        self,
+        owner_id: str,
+        conversation_id: str,
+        page: PageRequest,
+        *,
+        newest_first: bool,
+        include_replaced: bool = False,
     ) -> Page[Message]:
         """See ``MessageStore``."""
         query = _IN_CONVERSATION.params(owner=owner_id, conversation=conversation_id)
+        if not include_replaced:
+            query = query.where(_STANDS)
         return await read_page(self._sql, query, (MessageRow.position,), page, _message_of, descending=newest_first)
+
+    async def last_question(self, owner_id: str, conversation_id: str) -> Message | None:
+        """See ``MessageStore``."""
+        row = await self._sql.row(_LAST_QUESTION, {"owner": owner_id, "conversation": conversation_id})
+        return None if row is None else _message_of(row)
+
+    async def replace_answers(self, owner_id: str, conversation_id: str, question_id: str, run_id: str) -> None:
+        """See ``MessageStore``."""
+        values = {"owner": owner_id, "conversation": conversation_id, "question": question_id, "run": run_id}
+        replaced = await self._sql.count(_REPLACE, values)
+        if replaced:
+            await self._sql.run(_COUNT_LESS, {"conversation": conversation_id, "replaced": replaced})
 
     async def latest(self, owner_id: str, conversation_id: str, before_index: int, count: int) -> tuple[Message, ...]:
         """See ``MessageStore``."""
@@ -139,6 +187,7 @@ def _values(message: Message, conversation_id: str, position: int) -> dict[str, 
         "provider": message.provider,
         "finish_reason": message.finish_reason,
         "latency_ms": message.latency_ms,
+        "replaced_by_run_id": message.replaced_by_run_id or None,
         **(nothing if message.usage is None else usage_values(message.usage)),
     }
 
@@ -159,4 +208,5 @@ def _message_of(row: Row[Any]) -> Message:
         finish_reason=None if row.finish_reason is None else FinishReason(row.finish_reason),
         usage=None if row.input_tokens is None else usage_of_row(row),
         latency_ms=row.latency_ms,
+        replaced_by_run_id=row.replaced_by_run_id or "",
     )

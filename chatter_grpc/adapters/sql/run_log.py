@@ -56,6 +56,12 @@ async def add_batch(statements: Statements, batch: Batch) -> None:
     await statements.run(_ADD, batch_values(batch))
 
 
+async def add_batches(statements: Statements, batches: Sequence[Batch]) -> None:
+    """Insert batches of several runs whose fences have passed in this transaction."""
+    if batches:
+        await statements.run(_ADD, [batch_values(batch) for batch in batches])
+
+
 def batch_values(batch: Batch) -> dict[str, Any]:
     """Return a batch as values of its columns."""
     events = encode_batch(batch)

@@ -4,83 +4,33 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Index, Row, bindparam, insert, select, text, update
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Row, bindparam, insert, select, update
 
-from chatter_grpc.adapters.sql.columns import Among, DatabaseTime, Document
+from chatter_grpc.adapters.sql.claims import any_pending, claim, hold_load
+from chatter_grpc.adapters.sql.columns import Among, DatabaseTime
 from chatter_grpc.adapters.sql.paging import read_page
-from chatter_grpc.adapters.sql.rows import Stored, Used, usage_of_row, usage_values
+from chatter_grpc.adapters.sql.rows import usage_of_row, usage_values
+from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
 from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
+from chatter_grpc.adapters.sql.run_rows import ACTIVE, RunInputRow, RunRow
 from chatter_grpc.adapters.sql.statements import Either, Statements
 from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.runs.events import Batch, Entry
-from chatter_grpc.core.runs.run import LogPosition, Run, RunEnd, RunFilter, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.run import Load, LogPosition, Run, RunEnd, RunFilter, RunInput, RunState, WorkflowKind
 
-_ACTIVE: Final = text(f"state = '{RunState.RUNNING}'")
-_LISTED: Final = 1000
-
-
-class RunRow(Used, Stored):
-    """A run's record. Every commit of its log writes it, so what is large or indexed for long is not in it.
-
-    PostgreSQL writes the new version of a row beside the old one without touching an index where the page has room.
-    """
-
-    __tablename__ = "runs"
-    __table_args__ = (
-        Index(
-            "uq_runs_active_conversation",
-            "conversation_id",
-            unique=True,
-            sqlite_where=_ACTIVE,
-            postgresql_where=_ACTIVE,
-        ),
-        Index("ix_runs_active_owner", "owner_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
-        Index("ix_runs_active_process", "process_id", sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
-        Index(None, "owner_id", "created_at", "id"),
-        Index(None, "owner_id", "conversation_id", "created_at", "id"),
-        {"postgresql_with": {"fillfactor": 70}},
-    )
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"))
-    actor_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
-    conversation_id: Mapped[str | None] = mapped_column(ForeignKey("conversations.id"))
-    kind: Mapped[str | None]
-    workflow_id: Mapped[str | None]
-    state: Mapped[str]
-    created_at: Mapped[datetime]
-    attempt: Mapped[int]
-    last_seq: Mapped[int]
-    failure_reason: Mapped[str]
-    failure_message: Mapped[str]
-    cancel_requested_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
-    process_id: Mapped[str]
-    lease_expires_at: Mapped[datetime]
-
-
-class RunInputRow(Stored):
-    """What a run begins with, written once and read by none but an attempt: it may be as large as a message."""
-
-    __tablename__ = "run_inputs"
-
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"), primary_key=True)
-    input: Mapped[RunInput] = mapped_column(Document(RunInput))
-
-
+_LISTED: Final = 10_000
 _RUNNING: Final = RunRow.state == RunState.RUNNING.value
 _ADD: Final = Either(
     lambda insert_: (
         insert_(RunRow.table())
         .values(lease_expires_at=DatabaseTime("lease_seconds"))
-        .on_conflict_do_nothing(index_elements=[RunRow.conversation_id], index_where=_ACTIVE)
+        .on_conflict_do_nothing(index_elements=[RunRow.conversation_id], index_where=ACTIVE)
         .returning(RunRow.id)
     )
 )
 _ADD_INPUT: Final = insert(RunInputRow.table())
-_BUSY: Final = select(RunRow.id).where(RunRow.conversation_id == bindparam("conversation"), _RUNNING)
+_BUSY: Final = select(RunRow.id).where(RunRow.conversation_id == bindparam("conversation"), ACTIVE)
 _RUNS: Final = select(RunRow.table())
 _GET: Final = _RUNS.where(RunRow.id == bindparam("run"), RunRow.owner_id == bindparam("owner"))
 _INPUT: Final = (
@@ -90,12 +40,7 @@ _INPUT: Final = (
 )
 _THESE: Final = _RUNS.where(Among(RunRow.id, "runs")).order_by(RunRow.created_at, RunRow.id)
 _OF_OWNERS: Final = (
-    _RUNS.where(Among(RunRow.owner_id, "owners"), _RUNNING).order_by(RunRow.created_at, RunRow.id).limit(_LISTED)
-)
-_REQUEST_CANCEL: Final = (
-    update(RunRow.table())
-    .where(Among(RunRow.id, "runs"), _RUNNING, RunRow.cancel_requested_at.is_(None))
-    .values(cancel_requested_at=bindparam("at"))
+    _RUNS.where(Among(RunRow.owner_id, "owners"), ACTIVE).order_by(RunRow.created_at, RunRow.id).limit(_LISTED)
 )
 _CANCEL_REQUESTED: Final = select(RunRow.id).where(
     RunRow.process_id == bindparam("process"), _RUNNING, RunRow.cancel_requested_at.is_not(None)
@@ -160,7 +105,12 @@ class SqlRuns:
 
     async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> None:
         """See ``RunStore``."""
-        values = {**_values(run, first), "process_id": process_id, "lease_seconds": lease_seconds}
+        pending = run.state is RunState.PENDING
+        values = {
+            **_values(run, first),
+            "process_id": "" if pending else process_id,
+            "lease_seconds": 0.0 if pending else lease_seconds,
+        }
         while await self._sql.row(_ADD, values) is None:
             busy = await self._sql.row(_BUSY, {"conversation": run.conversation_id})
             if busy is not None:
@@ -168,6 +118,21 @@ class SqlRuns:
             # The other run has ended in between.
         await self._sql.run(_ADD_INPUT, {"run_id": run.id, "input": run_input})
         await add_batch(self._sql, first)
+
+    async def hold_load(self, owner_id: str) -> Load:
+        """See ``RunStore``."""
+        return await hold_load(self._sql, owner_id)
+
+    async def any_pending(self) -> bool:
+        """See ``RunStore``."""
+        return await any_pending(self._sql)
+
+    async def claim(self, process_id: str, lease_seconds: float, at_work: int, at: datetime) -> Run | None:
+        """See ``RunStore``."""
+        claimed = await claim(self._sql, process_id, lease_seconds, at_work, at)
+        if claimed is None:
+            return None
+        return _run_of((await self._sql.run(_THESE, {"runs": (claimed,)})).one())
 
     async def get(self, owner_id: str, run_id: str) -> Run:
         """See ``RunStore``."""
@@ -202,7 +167,11 @@ class SqlRuns:
 
     async def request_cancel(self, run_ids: Collection[str], at: datetime) -> None:
         """See ``RunStore``."""
-        await self._sql.run(_REQUEST_CANCEL, {"runs": tuple(run_ids), "at": at})
+        await cancel_these(self._sql, run_ids, at)
+
+    async def cancel_all(self, owner_ids: Collection[str], at: datetime) -> tuple[str, ...]:
+        """See ``RunStore``."""
+        return await cancel_all(self._sql, owner_ids, at)
 
     async def cancel_requested(self, process_id: str) -> tuple[str, ...]:
         """See ``RunStore``."""
@@ -264,6 +233,8 @@ def _values(run: Run, first: Batch) -> dict[str, Any]:
         "failure_message": run.failure_message,
         "cancel_requested_at": run.cancel_requested_at,
         "finished_at": run.finished_at,
+        "user_message_id": run.user_message_id,
+        "regeneration": run.regeneration,
     }
 
 
@@ -284,4 +255,6 @@ def _run_of(row: Row[Any]) -> Run:
         failure_message=row.failure_message,
         cancel_requested_at=row.cancel_requested_at,
         finished_at=row.finished_at,
+        user_message_id=row.user_message_id,
+        regeneration=row.regeneration,
     )

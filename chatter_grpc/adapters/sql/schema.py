@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from chatter_grpc.adapters.sql.api_keys import ApiKeyRow
+from chatter_grpc.adapters.sql.claims import OwnerTurnRow
 from chatter_grpc.adapters.sql.audit import AuditRow
 from chatter_grpc.adapters.sql.conversations import ConversationRow, ConversationTagRow
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
@@ -21,7 +22,7 @@ from chatter_grpc.adapters.sql.requests import RequestRow
 from chatter_grpc.adapters.sql.revocations import RevocationRow
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.run_log import RunLogRow
-from chatter_grpc.adapters.sql.runs import RunInputRow, RunRow
+from chatter_grpc.adapters.sql.run_rows import RunInputRow, RunRow
 from chatter_grpc.adapters.sql.sessions import RefreshTokenRow, SessionRow
 from chatter_grpc.adapters.sql.signing_keys import SigningKeyRow
 from chatter_grpc.adapters.sql.urls import parse_url
@@ -44,6 +45,7 @@ ROWS: Final = (
     RunRow,
     RunInputRow,
     RunLogRow,
+    OwnerTurnRow,
 )
 METADATA: Final[MetaData] = Stored.metadata
 

@@ -86,6 +86,8 @@ async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: t
         async with storage.write() as tx:
             # The conversation's row first: whoever locks both rows does so in this order.
             await tx.messages.append(run.conversation_id, stored, end.usage)
+            if run.regeneration and stored:
+                await tx.messages.replace_answers(run.owner_id, run.conversation_id, run.user_message_id, run.id)
             if not await tx.runs.finish(end, last):
                 raise _FenceLost
     except _FenceLost:
@@ -96,7 +98,7 @@ async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: t
 async def _ended_as(storage: Storage, run: Run, last: Batch) -> bool:
     async with storage.read() as tx:
         now = await tx.runs.get(run.owner_id, run.id)
-    return now.state is not RunState.RUNNING and now.attempt == last.attempt and now.last_seq == last.last_seq
+    return not now.state.active and now.attempt == last.attempt and now.last_seq == last.last_seq
 
 
 def _stored(run: Run, message: FinishedMessage, now: datetime) -> Message:

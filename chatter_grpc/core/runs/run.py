@@ -15,10 +15,16 @@ from chatter_grpc.core.usage import Usage
 class RunState(StrEnum):
     """How far a run is."""
 
+    PENDING = "pending"
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+    @property
+    def active(self) -> bool:
+        """Whether more is to come."""
+        return self in (RunState.PENDING, RunState.RUNNING)
 
 
 class WorkflowKind(StrEnum):
@@ -45,7 +51,10 @@ class RunInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One piece of work that takes time. Exactly one of ``kind`` and ``workflow_id`` is set."""
+    """One piece of work that takes time. Exactly one of ``kind`` and ``workflow_id`` is set.
+
+    A ``regeneration`` answers a message that a run before was to answer; what it stores replaces what that one stored.
+    """
 
     id: str
     owner_id: str
@@ -62,6 +71,16 @@ class Run:
     failure_message: str = ""
     cancel_requested_at: datetime | None = None
     finished_at: datetime | None = None
+    user_message_id: str = ""
+    regeneration: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How many runs of an owner are at work, and how many wait."""
+
+    at_work: int
+    pending: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +115,25 @@ class RunStore(Protocol):
     async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> None:
         """Insert a run with its input, its first events and a lease for ``process_id`` by the database's clock.
 
-        Raises ``ConversationBusy`` with the other run's id where the conversation has an active run.
+        A pending run is nobody's: it is not leased. Raises ``ConversationBusy`` with the other run's id where the
+        conversation has an active run.
+        """
+        ...
+
+    async def hold_load(self, owner_id: str) -> Load:
+        """Count an owner's active runs, and keep others from counting or claiming until the transaction ends."""
+        ...
+
+    async def any_pending(self) -> bool:
+        """Whether a run is pending, whoever owns it."""
+        ...
+
+    async def claim(self, process_id: str, lease_seconds: float, at_work: int, at: datetime) -> Run | None:
+        """Have the first attempt at a pending run start, leased to ``process_id``; ``None`` where none can.
+
+        Its owner has fewer than ``at_work`` runs at work; of several owners it is the one with the fewest, and of those
+        the one whose turn was longest ago. Of an owner's runs it is the oldest. Two processes never claim the same run,
+        nor one more of an owner's than may be at work.
         """
         ...
 
@@ -113,15 +150,19 @@ class RunStore(Protocol):
         ...
 
     async def active(self, owner_ids: Collection[str], conversation_id: str = "") -> tuple[Run, ...]:
-        """Return the owners' active runs, at most 1,000, those of one conversation where it is given."""
+        """Return the owners' active runs, pending or at work, at most 10,000; of one conversation where it is given."""
         ...
 
     async def request_cancel(self, run_ids: Collection[str], at: datetime) -> None:
-        """Record the intent to cancel active runs; the first intent's time stays."""
+        """Record the intent to cancel runs that are at work; the first intent's time stays. Pending ones end here."""
+        ...
+
+    async def cancel_all(self, owner_ids: Collection[str], at: datetime) -> tuple[str, ...]:
+        """Do so with all active runs of these owners, and return their ids; those asked for before are left out."""
         ...
 
     async def cancel_requested(self, process_id: str) -> tuple[str, ...]:
-        """Return the ids of the active runs of a process that have a cancel intent."""
+        """Return the ids of the runs at work in a process that have a cancel intent."""
         ...
 
     async def finish(self, end: RunEnd, last: Batch) -> bool:
@@ -145,7 +186,7 @@ class RunStore(Protocol):
         ...
 
     async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:
-        """Take over active runs whose lease has expired: raise their attempt by one and lease them to ``process_id``.
+        """Take over runs at work whose lease has expired: raise their attempt by one, lease them to ``process_id``.
 
         The runs are returned with the new attempt; what an attempt before wrote afterwards is fenced off. Two
         processes never take the same run.
@@ -153,7 +194,7 @@ class RunStore(Protocol):
         ...
 
     async def expire_leases(self) -> int:
-        """End the leases of all active runs at once and return their number; only for the sole user of a database."""
+        """End the leases of all runs at work and return their number; only for the sole user of a database."""
         ...
 
 

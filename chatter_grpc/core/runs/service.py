@@ -51,7 +51,7 @@ class Runs:
     async def watch(self, caller: Caller, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
         """Return a reader of one of the caller's runs; raises ``RunNotFound``."""
         run = await self.get(caller, run_id)
-        return RunReader(self._readers, run_id, position, complete=run.state is not RunState.RUNNING)
+        return RunReader(self._readers, run_id, position, complete=not run.state.active)
 
     def reader(self, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
         """Return a reader of a run that the caller is known to own."""
@@ -80,9 +80,9 @@ class Runs:
     async def _cancel(self, caller: Caller, run_id: str) -> Run:
         async with self._storage.write() as tx:
             run = await tx.runs.get(caller.owner_id, run_id)
-            if run.state is RunState.RUNNING:
+            if run.state.active:
                 await tx.runs.request_cancel((run_id,), self._clock())
-        if run.state is RunState.RUNNING:
+        if run.state.active:
             self._supervisor.cancel_here((run_id,))
             run = await self._ended(caller, run_id)
         if run.state in (RunState.COMPLETED, RunState.FAILED):
@@ -96,6 +96,6 @@ class Runs:
         await self._supervisor.wait_ended(run_id, self._cancel_seconds)
         while True:
             run = await self.get(caller, run_id)
-            if run.state is not RunState.RUNNING or loop.time() > give_up_at:
+            if not run.state.active or loop.time() > give_up_at:
                 return run
             await asyncio.sleep(POLL_SECONDS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -75,6 +75,11 @@ class Supervisor:
         """How many runs are at work here."""
         return len(self._active)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new may start."""
+        return self._stopping
+
     def check_open(self) -> None:
         """Raise ``ServerStopping`` where nothing new may start."""
         if self._stopping:
@@ -85,8 +90,8 @@ class Supervisor:
         attempt = self._active.get(run_id)
         return attempt.tail if attempt is not None else None
 
-    def start(self, work: Work, first: Batch) -> None:
-        """Begin an attempt whose row, lease and first events are committed."""
+    def start(self, work: Work, first: Batch, on_ended: Callable[[], None] = lambda: None) -> None:
+        """Begin an attempt whose row, lease and first events are committed; ``on_ended`` is called at its end."""
         tail = Tail(work.run.id, work.run.attempt, first.entries, first.last_seq)
         attempt = Attempt(work, tail, RunWriter(tail, self._committer))
         # Whoever lost a run stops at once: what it would write is not wanted, what it would read is paid for.
@@ -94,7 +99,7 @@ class Supervisor:
         self._active[work.run.id] = attempt
         if self._grace_over:
             attempt.interrupt(_interrupted(attempt))
-        _ = self.own(self._see_through(attempt), f"run {work.run.id}")
+        _ = self.own(self._see_through(attempt, on_ended), f"run {work.run.id}")
 
     def own(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
         """Do a piece of work to its end, whoever waits for it or goes away; ``stop`` waits for it."""
@@ -104,11 +109,12 @@ class Supervisor:
         return task
 
     def cancel_here(self, run_ids: Collection[str]) -> None:
-        """Cancel those of the runs that are at work here; their intent is in the database already."""
+        """Cancel those of the runs that are at work here, and wake the readers of all; the database knows already."""
         for run_id in run_ids:
             attempt = self._active.get(run_id)
             if attempt is not None:
                 attempt.interrupt(Outcome(state=RunState.CANCELLED))
+        self._wakeups.notify(run_ids)
 
     async def wait_ended(self, run_id: str, seconds: float) -> None:
         """Wait until a run that is at work here has ended in the database, at most so long."""
@@ -178,7 +184,7 @@ class Supervisor:
             if attempt.leased_at < too_old:
                 attempt.tail.mark_lost()
 
-    async def _see_through(self, attempt: Attempt) -> None:
+    async def _see_through(self, attempt: Attempt, on_ended: Callable[[], None]) -> None:
         """Do the work of one attempt and end its run."""
         try:
             outcome = await attempt.execute(self._executor, self.settings.time_limit)
@@ -194,6 +200,7 @@ class Supervisor:
             attempt.tail.on_lost = None
             self._active.pop(attempt.work.run.id, None)
             attempt.ended.set()
+            on_ended()
 
     async def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         run, tail, writer = attempt.work.run, attempt.tail, attempt.writer

@@ -42,4 +42,5 @@ def message_message(message: Message) -> message_pb2.Message:
         usage=None if message.usage is None else usage_message(message.usage),
         latency=duration(message.latency_ms),
         create_time=timestamp(message.created_at),
+        replaced_by_run_id=message.replaced_by_run_id,
     )

@@ -9,6 +9,7 @@ from chatter_grpc.rpc.errors import reason_number
 from chatter_grpc.rpc.frames import usage_message
 
 STATES: Final = {
+    RunState.PENDING: run_pb2.RUN_STATE_PENDING,
     RunState.RUNNING: run_pb2.RUN_STATE_RUNNING,
     RunState.COMPLETED: run_pb2.RUN_STATE_COMPLETED,
     RunState.FAILED: run_pb2.RUN_STATE_FAILED,
@@ -32,6 +33,8 @@ def run_message(run: Run) -> run_pb2.Run:
         last_seq=run.last_seq,
         create_time=timestamp(run.created_at),
         finish_time=timestamp(run.finished_at),
+        user_message_id=run.user_message_id,
+        regeneration=run.regeneration,
     )
     if run.kind is not None:
         message.kind = KINDS[run.kind]

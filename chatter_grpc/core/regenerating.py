@@ -1,0 +1,55 @@
+"""Regenerating an answer: starts another run that answers what was asked last in a conversation."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.conversations import Conversation
+from chatter_grpc.core.errors import MessageNotFound, MessageNotLast
+from chatter_grpc.core.messages import Message
+from chatter_grpc.core.requests import RequestKey
+from chatter_grpc.core.starting import Start, Starting
+from chatter_grpc.core.storage import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regenerate(Start):
+    """A message of the exchange to repeat, the question or an answer to it, and how it is to be answered."""
+
+    message_id: str
+
+
+class Regenerating:
+    """The use-case that starts runs from messages that were answered before."""
+
+    def __init__(self, starting: Starting) -> None:
+        self._starting = starting
+
+    async def regenerate(self, caller: Caller, regenerate: Regenerate, key: RequestKey) -> str:
+        """Start a run and return its id; raises as ``Starting.start`` does, ``MessageNotFound``, ``MessageNotLast``.
+
+        What was answered before is replaced when the run ends, if it stored an answer.
+        """
+        return await self._starting.start(caller, regenerate, _AskedBefore(regenerate.message_id), key)
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedBefore:
+    """The ``Question`` of the last exchange, which the message is part of."""
+
+    message_id: str
+
+    async def conversation_id(self, tx: Transaction, owner_id: str) -> str:
+        """See ``Question``."""
+        return (await tx.messages.get(owner_id, self.message_id)).conversation_id
+
+    async def ask(self, tx: Transaction, conversation: Conversation, run_id: str, now: datetime) -> Message:
+        """See ``Question``."""
+        # Read again, now that the conversation is held: it may have been deleted in between.
+        named = await tx.messages.get(conversation.owner_id, self.message_id)
+        question = await tx.messages.last_question(conversation.owner_id, conversation.id)
+        if question is None:
+            raise MessageNotFound(message_id=self.message_id)
+        if named.index < question.index:
+            raise MessageNotLast(message_id=self.message_id, last_message_id=question.id)
+        return question

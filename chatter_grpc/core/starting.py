@@ -1,0 +1,186 @@
+"""Starting runs: one transaction that stores what a run answers together with the run itself."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.clock import Clock
+from chatter_grpc.core.conversations import Conversation, ConversationStatus, ModelSettings
+from chatter_grpc.core.errors import (
+    AccountDisabled,
+    ChatterError,
+    ConversationArchived,
+    TooManyPendingRuns,
+    TooManyRuns,
+    WorkflowNotFound,
+)
+from chatter_grpc.core.ids import RUN, new_id
+from chatter_grpc.core.messages import Message
+from chatter_grpc.core.models import ModelCatalogue
+from chatter_grpc.core.requests import RequestKey, claim_request
+from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
+from chatter_grpc.core.runs.executor import Work
+from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.runs.supervisor import Supervisor
+from chatter_grpc.core.runs.turns import remembered_turns
+from chatter_grpc.core.runs.wakeups import PENDING_RUNS, WakeUps
+from chatter_grpc.core.storage import Storage, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """How many runs one owner may have at once: at work, and waiting to be."""
+
+    at_work: int = 10
+    pending: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How something is to be answered. At most one of ``kind`` and ``workflow_id`` is set; none is plain.
+
+    ``cancel_on_disconnect`` says that the run is to end when the one who started, or watches what was started, goes
+    away. A ``detached`` run is begun by whichever process has room for it; any other begins here and at once.
+    """
+
+    overrides: ModelSettings
+    kind: WorkflowKind | None = None
+    workflow_id: str | None = None
+    cancel_on_disconnect: bool = False
+    detached: bool = False
+
+
+class Question(Protocol):
+    """The user's message that a run answers: one that is new, or one that was answered before."""
+
+    async def conversation_id(self, tx: Transaction, owner_id: str) -> str:
+        """Return where it is asked."""
+        ...
+
+    async def ask(self, tx: Transaction, conversation: Conversation, run_id: str, now: datetime) -> Message:
+        """Return it as it is stored, in a conversation that is held; raises where it cannot be asked there."""
+        ...
+
+
+class Starting:
+    """The way on which every run that answers starts."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        supervisor: Supervisor,
+        runs: Runs,
+        models: ModelCatalogue,
+        wakeups: WakeUps,
+        clock: Clock,
+        limits: RunLimits,
+    ) -> None:
+        self._storage = storage
+        self._supervisor = supervisor
+        self._runs = runs
+        self._models = models
+        self._wakeups = wakeups
+        self._clock = clock
+        self._limits = limits
+
+    async def start(self, caller: Caller, start: Start, question: Question, key: RequestKey) -> str:
+        """Start a run and return its id, or that of the run that the same request started before.
+
+        Question, run, request id and first events are one transaction, which comes to its end even if the caller goes
+        away. Raises ``ServerStopping``, ``WorkflowNotFound``, ``ConversationNotFound``, ``RequestIdReused``,
+        ``ConversationArchived``, ``AccountDisabled``, ``ModelUnknown``, ``ConversationBusy``, ``TooManyRuns`` or, of a
+        detached one, ``TooManyPendingRuns``, and what the question raises.
+        """
+        self._supervisor.check_open()
+        if start.workflow_id is not None:
+            raise WorkflowNotFound(workflow_id=start.workflow_id)
+        starting = self._supervisor.own(self._start(caller, start, question, key), "start of a run")
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            if start.cancel_on_disconnect:
+                _ = self._supervisor.own(self._abandon(caller, starting), "abandoned start")
+            raise
+
+    async def _abandon(self, caller: Caller, starting: asyncio.Task[str]) -> None:
+        """Cancel a run whose client went away while it was being started."""
+        try:
+            run_id = await starting
+        except ChatterError:
+            # Nothing was started; nobody is left to be told why.
+            return
+        self._runs.abandon(caller, run_id)
+
+    async def _start(self, caller: Caller, start: Start, question: Question, key: RequestKey) -> str:
+        run_id = new_id(RUN)
+        now = self._clock()
+        async with self._storage.write() as tx:
+            # First of all: who disables the account waits for this, and then sees the run, or is seen here.
+            if not await tx.users.hold_active(caller.actor_id):
+                raise AccountDisabled
+            conversation_id = await question.conversation_id(tx, caller.owner_id)
+            conversation = await tx.conversations.lock(caller.owner_id, conversation_id)
+            earlier = await claim_request(tx.requests, key, run_id, now)
+            if earlier is not None:
+                return earlier
+            if conversation.status is ConversationStatus.ARCHIVED:
+                raise ConversationArchived(conversation_id=conversation.id)
+            settings = self._resolve(start.overrides, conversation.settings)
+            message = await question.ask(tx, conversation, run_id, now)
+            run = _new_run(caller, start, message, run_id, now)
+            run_input = RunInput(
+                user_message_id=message.id, before_index=message.index, settings=settings, memory=conversation.memory
+            )
+            first = _first_events(run)
+            process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
+            await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
+            await self._check_limits(tx, caller.owner_id, start)
+            turns = () if start.detached else await remembered_turns(tx, run_input, message)
+        if start.detached:
+            self._wakeups.notify((PENDING_RUNS,))
+        else:
+            self._supervisor.start(Work(run=run, input=run_input, turns=turns), first)
+        return run_id
+
+    async def _check_limits(self, tx: Transaction, owner_id: str, start: Start) -> None:
+        """Refuse the run that has just been added where the owner has too many with it."""
+        load = await tx.runs.hold_load(owner_id)
+        if start.detached:
+            if load.pending > self._limits.pending:
+                raise TooManyPendingRuns(limit=self._limits.pending)
+        elif load.at_work > self._limits.at_work:
+            raise TooManyRuns(limit=self._limits.at_work)
+
+    def _resolve(self, overrides: ModelSettings, settings: ModelSettings) -> ModelSettings:
+        """Return settings in which the call goes before the conversation, and that before the server's default."""
+        resolved = overrides.over(settings)
+        name = resolved.model or self._models.default_model
+        self._models.resolve(name)
+        return ModelSettings(model=name).over(resolved)
+
+
+def _new_run(caller: Caller, start: Start, message: Message, run_id: str, now: datetime) -> Run:
+    return Run(
+        id=run_id,
+        owner_id=caller.owner_id,
+        actor_id=caller.actor_id,
+        conversation_id=message.conversation_id,
+        kind=start.kind or WorkflowKind.PLAIN,
+        workflow_id=None,
+        state=RunState.PENDING if start.detached else RunState.RUNNING,
+        created_at=now,
+        user_message_id=message.id,
+        regeneration=message.run_id != run_id,
+    )
+
+
+def _first_events(run: Run) -> Batch:
+    """Return what a run begins with; the attempt of one that waits has yet to start."""
+    time_us = round(run.created_at.astimezone(UTC).timestamp() * 1_000_000)
+    bodies: list[Body] = [RunStarted(run.id, run.conversation_id, run.user_message_id)]
+    if run.state is RunState.RUNNING:
+        bodies.append(AttemptStarted())
+    return Batch(run.id, 1, tuple(Entry(seq, 1, "", time_us, body) for seq, body in enumerate(bodies, 1)))
