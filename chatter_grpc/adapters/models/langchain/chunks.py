@@ -11,6 +11,7 @@ from chatter_grpc.adapters.models.surrogates import SurrogateJoiner
 from chatter_grpc.core.models import Finished, FinishReason, ModelDelta, ReasoningPiece, TextPiece, TokenCount
 
 _MOST_TOKENS: Final = 2**40
+_COUNT_STEP: Final = 50
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class ChunkReader:
         self._text = SurrogateJoiner()
         self._reasoning = SurrogateJoiner()
         self._count = TokenCount(0, 0)
+        self._told: TokenCount | None = None
         self.began = False
         self.counted = False
         self.finish_reason: FinishReason | None = None
@@ -99,7 +101,9 @@ class ChunkReader:
             _log.warning("a provider's token count cannot be true and is ignored")
             return
         self.counted = self.finish_reason is not None
-        count = TokenCount(sent, received)
-        if count != self._count:
-            self._count = count
-            deltas.append(count)
+        self._count = TokenCount(sent, received)
+        # Some count with every piece, which would be as many events.
+        grown = received - (self._told.output_tokens if self._told else -_COUNT_STEP)
+        if self._count != self._told and (grown >= _COUNT_STEP or self.finish_reason is not None):
+            self._told = self._count
+            deltas.append(self._count)
