@@ -125,7 +125,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     identity = await build_identity(stack, storage, keys, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
     limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner)
-    starting = Starting(storage, at_work.supervisor, runs, models, at_work.wakeups, utc_now, limits)
+    starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)
     services = Services(
         auth=identity.auth,
         users=Users(storage),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.images import with_data
 from chatter_grpc.core.messages import Message
 from chatter_grpc.core.pages import Page, PageRequest, count_fitting
 from chatter_grpc.core.storage import Storage
@@ -32,6 +33,10 @@ class Messages:
             return await tx.messages.list(owner_id, conversation_id, shorter, newest_first=newest_first)
 
     async def get(self, caller: Caller, message_id: str) -> Message:
-        """Return one of the caller's messages; raises ``MessageNotFound``."""
+        """Return one of the caller's messages with the data of its images; raises ``MessageNotFound``."""
         async with self._storage.read() as tx:
-            return await tx.messages.get(caller.owner_id, message_id)
+            message = await tx.messages.get(caller.owner_id, message_id)
+            if not message.images:
+                return message
+            found = await tx.images.read(caller.owner_id, (message.id,))
+        return with_data(message, found.get(message.id, {}))

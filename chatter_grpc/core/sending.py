@@ -6,7 +6,7 @@ from datetime import datetime
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.ids import MESSAGE, new_id
-from chatter_grpc.core.messages import Message, TextPart, sha256_of
+from chatter_grpc.core.messages import Message, Part, sha256_of, text_of
 from chatter_grpc.core.models import Role
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.starting import Start, Starting
@@ -19,7 +19,7 @@ class Send(Start):
     """What to say, and how it is to be answered."""
 
     conversation_id: str
-    parts: tuple[TextPart, ...]
+    parts: tuple[Part, ...]
 
 
 class Sending:
@@ -52,7 +52,9 @@ class _NewMessage:
             run_id=run_id,
             role=Role.USER,
             parts=self.send.parts,
-            text_sha256=sha256_of("".join(part.text for part in self.send.parts)),
+            text_sha256=sha256_of(text_of(self.send.parts)),
             created_at=now,
         )
-        return replace(message, index=await tx.messages.append(conversation.id, (message,), Usage()))
+        index = await tx.messages.append(conversation.id, (message,), Usage())
+        await tx.images.add((message,))
+        return replace(message, index=index)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, ModelSettings
@@ -18,7 +19,6 @@ from chatter_grpc.core.errors import (
 )
 from chatter_grpc.core.ids import RUN, new_id
 from chatter_grpc.core.messages import Message
-from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
 from chatter_grpc.core.runs.executor import Work
@@ -44,6 +44,7 @@ class Start:
 
     ``cancel_on_disconnect`` says that the run is to end when the one who started, or watches what was started, goes
     away. A ``detached`` run is begun by whichever process has room for it; any other begins here and at once.
+    ``response_schema`` is a JSON Schema that the answer has to keep, empty for none.
     """
 
     overrides: ModelSettings
@@ -51,6 +52,7 @@ class Start:
     workflow_id: str | None = None
     cancel_on_disconnect: bool = False
     detached: bool = False
+    response_schema: str = ""
 
 
 class Question(Protocol):
@@ -73,7 +75,7 @@ class Starting:
         storage: Storage,
         supervisor: Supervisor,
         runs: Runs,
-        models: ModelCatalogue,
+        asking: Asking,
         wakeups: WakeUps,
         clock: Clock,
         limits: RunLimits,
@@ -81,7 +83,7 @@ class Starting:
         self._storage = storage
         self._supervisor = supervisor
         self._runs = runs
-        self._models = models
+        self._asking = asking
         self._wakeups = wakeups
         self._clock = clock
         self._limits = limits
@@ -92,11 +94,13 @@ class Starting:
         Question, run, request id and first events are one transaction, which comes to its end even if the caller goes
         away. Raises ``ServerStopping``, ``WorkflowNotFound``, ``ConversationNotFound``, ``RequestIdReused``,
         ``ConversationArchived``, ``AccountDisabled``, ``ModelUnknown``, ``ConversationBusy``, ``TooManyRuns`` or, of a
-        detached one, ``TooManyPendingRuns``, and what the question raises.
+        detached one, ``TooManyPendingRuns``, ``FieldInvalid`` for a schema that cannot be used, ``ImagesNotTaken``,
+        ``ContextExceeded``, and what the question raises.
         """
         self._supervisor.check_open()
         if start.workflow_id is not None:
             raise WorkflowNotFound(workflow_id=start.workflow_id)
+        await self._asking.check_schema(start.response_schema)
         starting = self._supervisor.own(self._start(caller, start, question, key), "start of a run")
         try:
             return await asyncio.shield(starting)
@@ -130,9 +134,15 @@ class Starting:
                 raise ConversationArchived(conversation_id=conversation.id)
             settings = self._resolve(start.overrides, conversation.settings)
             message = await question.ask(tx, conversation, run_id, now)
+            info = self._asking.check(settings, message.parts, start.response_schema)
             run = _new_run(caller, start, message, run_id, now)
             run_input = RunInput(
-                user_message_id=message.id, before_index=message.index, settings=settings, memory=conversation.memory
+                user_message_id=message.id,
+                before_index=message.index,
+                settings=settings,
+                memory=conversation.memory,
+                response_schema=start.response_schema,
+                takes_images=info.takes_images,
             )
             first = _first_events(run)
             process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
@@ -157,8 +167,9 @@ class Starting:
     def _resolve(self, overrides: ModelSettings, settings: ModelSettings) -> ModelSettings:
         """Return settings in which the call goes before the conversation, and that before the server's default."""
         resolved = overrides.over(settings)
-        name = resolved.model or self._models.default_model
-        self._models.resolve(name)
+        models = self._asking.models
+        name = resolved.model or models.default_model
+        models.resolve(name)
         return ModelSettings(model=name).over(resolved)
 
 

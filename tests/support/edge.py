@@ -198,11 +198,12 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
         wakeups = MemoryWakeUps()
         committer = GroupCommitter(log, wakeups.notify, CommitSettings())
         storage = replica.storage
-        engine = LangGraphEngine(asking_of(models))
+        asking = asking_of(models)
+        engine = LangGraphEngine(asking)
         supervisor = Supervisor("test", storage, engine, committer, wakeups, RunSettings(), utc_now)
         readers = Readers(storage, wakeups, supervisor.tail)
         runs = Runs(storage, supervisor, readers, utc_now)
-        starting = Starting(storage, supervisor, runs, models, wakeups, utc_now, RunLimits())
+        starting = Starting(storage, supervisor, runs, asking, wakeups, utc_now, RunLimits())
         services = Services(
             auth=replica.auth,
             users=Users(storage),

@@ -1,6 +1,10 @@
 """Checks a chat-completions request as strictly as OpenAI does."""
 
+import base64
+import re
 from typing import Any
+
+from chatter_grpc.adapters.models.strict_schema import can_be_strict
 
 _FIELDS = {
     "model",
@@ -10,7 +14,9 @@ _FIELDS = {
     "temperature",
     "max_tokens",
     "max_completion_tokens",
+    "response_format",
 }
+_IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,(.+)")
 _ROLES = {"system", "user", "assistant"}
 
 
@@ -25,7 +31,16 @@ def fault_of(body: Any) -> str | None:
         return "model is to be a name, and stream true"
     if body.get("stream_options", {"include_usage": True}) not in ({"include_usage": True}, {"include_usage": False}):
         return "stream_options holds include_usage alone"
-    return _fault_of_numbers(body) or _fault_of_messages(body.get("messages"))
+    return _fault_of_numbers(body) or _fault_of_format(body) or _fault_of_messages(body.get("messages"))
+
+
+def _fault_of_format(body: dict[str, Any]) -> str | None:
+    match body.get("response_format"):
+        case None:
+            return None
+        case {"type": "json_schema", "json_schema": {"name": str(), "schema": dict(schema), "strict": bool(strict)}}:
+            return "the schema cannot be kept strictly" if strict and not can_be_strict(schema) else None
+    return "response_format is to be a named JSON Schema"
 
 
 def _fault_of_numbers(body: dict[str, Any]) -> str | None:
@@ -40,12 +55,28 @@ def _fault_of_numbers(body: dict[str, Any]) -> str | None:
     return None
 
 
+def _fault_of_content(role: str, content: Any) -> str | None:
+    if isinstance(content, str):
+        return None
+    if role != "user" or not isinstance(content, list) or not content:
+        return "content is to be a string, or parts of the user's"
+    for part in content:
+        match part:
+            case {"type": "text", "text": str(text)} if text:
+                continue
+            case {"type": "image_url", "image_url": {"url": str(url)}} if found := _IMAGE.fullmatch(url):
+                base64.b64decode(found[2], validate=True)
+            case _:
+                return "a part is a text or an image"
+    return None
+
+
 def _fault_of_messages(messages: Any) -> str | None:
     if not isinstance(messages, list) or not messages:
         return "messages is to be a list that is not empty"
     for message in messages:
         if not isinstance(message, dict) or message.keys() != {"role", "content"} or message["role"] not in _ROLES:
             return "a message has a role and content"
-        if not isinstance(message["content"], str):
-            return "content is to be a string"
+        if fault := _fault_of_content(message["role"], message["content"]):
+            return fault
     return None if messages[-1]["role"] == "user" else "the last message is to be the user's"

@@ -165,13 +165,14 @@ class Process:
         self.log.gate.set()
         self.wakeups = MemoryWakeUps(tick=0.01)
         self.committer = GroupCommitter(self.log, self.wakeups.notify, commits)
-        executor = executor or LangGraphEngine(asking_of(models))
+        asking = asking_of(models)
+        executor = executor or LangGraphEngine(asking)
         self.supervisor = Supervisor(
             name, self.storage, executor, self.committer, self.wakeups, runs, utc_now
         )
         self.readers = Readers(self.storage, self.wakeups, self.supervisor.tail)
         self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, cancel_seconds)
-        starting = Starting(self.storage, self.supervisor, self.runs, models, self.wakeups, utc_now, limits)
+        starting = Starting(self.storage, self.supervisor, self.runs, asking, self.wakeups, utc_now, limits)
         self.sending = Sending(starting)
         self.regenerating = Regenerating(starting)
         self.claimer = Claimer(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from functools import partial
 
 from chatter_grpc.adapters.models.answer import AnswerReader, Fault
 from chatter_grpc.adapters.models.call import Caller, OpenCall
@@ -52,11 +53,7 @@ class OpenAIChat:
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[ModelDelta], None]:
         """Stream an answer; see ``ChatModel.stream``. ``Finished`` is always the last delta."""
-        body = encode_request(
-            request,
-            name=request.model.removeprefix(f"{self.provider}/"),
-            limit_field=self._endpoint.limit_field,
-        )
+        body = await self._encode(request)
         attempt = 0
         while True:
             attempt += 1
@@ -78,6 +75,14 @@ class OpenAIChat:
             else:
                 return
             await self._sleep(pause)
+
+    async def _encode(self, request: ModelRequest) -> bytes:
+        name = request.model.removeprefix(f"{self.provider}/")
+        encode = partial(encode_request, request, name=name, limit_field=self._endpoint.limit_field)
+        # Images are many bytes to write in base64.
+        if any(turn.images for turn in request.turns):
+            return await asyncio.to_thread(encode)
+        return encode()
 
     async def _read(self, call: OpenCall, answer: AnswerReader) -> bytes:
         try:

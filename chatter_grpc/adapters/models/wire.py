@@ -1,11 +1,16 @@
 """The OpenAI-compatible chat-completions format: requests as they are sent, chunks as far as they are read."""
 
 import json
-from typing import Any
+from base64 import b64encode
+from typing import Any, Final
 
 import msgspec
 
-from chatter_grpc.core.models import ModelRequest
+from chatter_grpc.adapters.models.strict_schema import can_be_strict
+from chatter_grpc.core.models import ModelRequest, Turn
+
+# The format asks for a name, which the model is told.
+_SCHEMA_NAME: Final = "answer"
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -64,7 +69,7 @@ def decode_odd_chunk(data: bytes) -> Chunk:
 
 def encode_request(request: ModelRequest, *, name: str, limit_field: str) -> bytes:
     """Encode the request's body; ``name`` is the model's name without its provider."""
-    messages = [{"role": turn.role.value, "content": turn.text} for turn in request.turns]
+    messages = [{"role": turn.role.value, "content": _content(turn)} for turn in request.turns]
     if request.system_prompt:
         messages.insert(0, {"role": "system", "content": request.system_prompt})
     body: dict[str, Any] = {
@@ -77,7 +82,26 @@ def encode_request(request: ModelRequest, *, name: str, limit_field: str) -> byt
         body["temperature"] = request.temperature
     if request.max_tokens is not None:
         body[limit_field] = request.max_tokens
+    if request.response_schema is not None:
+        body["response_format"] = _response_format(request.response_schema)
     return msgspec.json.encode(body)
+
+
+def _content(turn: Turn) -> str | list[dict[str, Any]]:
+    if not turn.images:
+        return turn.text
+    parts: list[dict[str, Any]] = [{"type": "text", "text": turn.text}] if turn.text else []
+    for image in turn.images:
+        url = f"data:{image.media_type};base64,{b64encode(image.data).decode()}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    return parts
+
+
+def _response_format(schema: str) -> dict[str, Any]:
+    """Return how an answer is asked for that keeps a schema: strictly where it can be so."""
+    parsed = json.loads(schema)
+    named = {"name": _SCHEMA_NAME, "schema": parsed, "strict": can_be_strict(parsed)}
+    return {"type": "json_schema", "json_schema": named}
 
 
 class _ErrorDetail(msgspec.Struct):

@@ -40,6 +40,7 @@ class RunInput:
     It is kept apart from the run's record, which is read far more often: a system prompt may be very long.
     ``settings`` are resolved (its model is never ``None``). ``before_index`` is the user message's index: memory
     reaches back from there. ``response_schema`` is the JSON Schema that the answer has to keep, empty for none.
+    ``takes_images`` says whether the model is shown remembered images.
     """
 
     user_message_id: str
@@ -47,6 +48,7 @@ class RunInput:
     settings: ModelSettings
     memory: Memory
     response_schema: str = ""
+    takes_images: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
