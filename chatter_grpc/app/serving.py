@@ -23,9 +23,12 @@ from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.forking import Forking
+from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.revocation_watch import RevocationWatch
 from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.searching import Searches
 from chatter_grpc.core.sending import Sending
 from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.user_service import Users
@@ -128,11 +131,20 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)
     services = Services(
         auth=identity.auth,
-        users=Users(storage),
+        api_keys=identity.api_keys,
+        users=Users(
+            storage=storage,
+            announce=identity.revocations.apply,
+            cancel_runs=at_work.supervisor.cancel_here,
+            clock=utc_now,
+        ),
         conversations=Conversations(
             storage=storage, models=models, cancel_runs=at_work.supervisor.cancel_here, clock=utc_now
         ),
+        forking=Forking(storage, utc_now),
         messages=Messages(storage),
+        message_changes=MessageChanges(storage, utc_now),
+        searches=Searches(storage),
         sending=Sending(starting),
         runs=runs,
         streams=RunStreams(CursorSigner(keys.cursors), identity.revocations),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
+from chatter_grpc.core.audit import record
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.conversations import (
@@ -16,10 +17,10 @@ from chatter_grpc.core.conversations import (
     MemoryMode,
     ModelSettings,
 )
-from chatter_grpc.core.errors import EtagMismatch, FieldInvalid, FieldViolation
+from chatter_grpc.core.errors import ConversationNotFound, EtagMismatch, FieldInvalid, FieldViolation
 from chatter_grpc.core.ids import CONVERSATION, new_id
 from chatter_grpc.core.models import ModelCatalogue
-from chatter_grpc.core.pages import Page, PageRequest, count_fitting
+from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.storage import Storage
 
@@ -137,11 +138,7 @@ class Conversations:
     async def list(self, caller: Caller, wanted: ConversationFilter, page: PageRequest) -> Page[Conversation]:
         """Return one page of the caller's conversations, with fewer than asked for where what they hold is long."""
         async with self._storage.read() as tx:
-            found = await tx.conversations.list(caller.owner_id, wanted, page)
-            fitting = count_fitting(map(_size_of, found.items))
-            if fitting == len(found.items):
-                return found
-            return await tx.conversations.list(caller.owner_id, wanted, replace(page, size=fitting))
+            return await tx.conversations.list(caller.owner_id, wanted, page)
 
     async def update(self, caller: Caller, update: ConversationUpdate, key: RequestKey | None) -> Conversation:
         """Set the fields that the paths name, and return the conversation as it is now.
@@ -181,9 +178,27 @@ class Conversations:
             if active:
                 await tx.runs.request_cancel(active, now)
             await tx.conversations.replace(deleted)
+            await record(tx.audit, "conversation", deleted.id)
         if active:
             self._cancel_runs(active)
         return deleted
+
+    async def undelete(self, caller: Caller, conversation_id: str, etag: str = "") -> Conversation:
+        """Bring a conversation back that was deleted, and return it; one that is not deleted stays as it is.
+
+        Raises ``ConversationNotFound`` (of one whose purge time has come, too), ``EtagMismatch``.
+        """
+        now = self._clock()
+        async with self._storage.write() as tx:
+            before = await tx.conversations.lock_deleted(caller.owner_id, conversation_id)
+            if before.purge_at is not None and before.purge_at <= now:
+                raise ConversationNotFound(conversation_id=conversation_id)
+            check_etag(before, etag)
+            if before.deleted_at is None:
+                return before
+            restored = replace(before, updated_at=now, deleted_at=None, purge_at=None, version=before.version + 1)
+            await tx.conversations.restore(restored)
+        return restored
 
     def _check_model(self, settings: ModelSettings) -> None:
         if settings.model is not None:
@@ -251,16 +266,3 @@ def checked_memory(memory: Memory, path: str) -> Memory:
 def distinct(tags: Collection[str]) -> tuple[str, ...]:
     """Return tags without repetitions, in order of their first appearance."""
     return tuple(dict.fromkeys(tags))
-
-
-def _size_of(conversation: Conversation) -> int:
-    """Return the bytes of what a caller may have written into a conversation."""
-    texts = (
-        conversation.title,
-        conversation.description,
-        conversation.settings.system_prompt or "",
-        *conversation.tags,
-        *conversation.metadata.keys(),
-        *conversation.metadata.values(),
-    )
-    return sum(len(text.encode()) for text in texts)

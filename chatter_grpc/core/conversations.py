@@ -96,10 +96,10 @@ class ConversationFilter:
 
 
 class ConversationStore(Protocol):
-    """Keeps conversations, inside a transaction. Deleted ones are invisible to all methods."""
+    """Keeps conversations, inside a transaction. Deleted ones are invisible to all methods but those that say so."""
 
-    async def add(self, conversation: Conversation) -> None:
-        """Insert a conversation."""
+    async def add(self, conversation: Conversation, *, last_index: int | None = None) -> None:
+        """Insert a conversation; its next message gets the index after ``last_index``, else after its message count."""
         ...
 
     async def get(self, owner_id: str, conversation_id: str) -> Conversation:
@@ -114,9 +114,20 @@ class ConversationStore(Protocol):
         ...
 
     async def list(self, owner_id: str, wanted: ConversationFilter, page: PageRequest) -> Page[Conversation]:
-        """Return one page of an owner's conversations in the order asked for, in a constant number of statements."""
+        """Return one page of an owner's conversations in the order asked for, in one statement.
+
+        It ends before what the conversations hold exceeds ``pages.MAX_BYTES``, but holds at least one.
+        """
         ...
 
     async def replace(self, conversation: Conversation) -> None:
         """Write a held conversation's own fields (not its counters), and its delete and purge time."""
+        ...
+
+    async def lock_deleted(self, owner_id: str, conversation_id: str) -> Conversation:
+        """Do as ``lock``, with a conversation that may be deleted."""
+        ...
+
+    async def restore(self, conversation: Conversation) -> None:
+        """Do as ``replace``, with a conversation that may be deleted."""
         ...

@@ -214,6 +214,33 @@ class MessageNotLast(ChatterError):
         super().__init__(message_id=message_id, last_message_id=last_message_id)
 
 
+class MessageBusy(ChatterError):
+    """A run at work answers this message; delete it when the run has ended, or cancel the run."""
+
+    def __init__(self, *, message_id: str, run_id: str) -> None:
+        super().__init__(message_id=message_id, run_id=run_id)
+
+
+class MessageNotRatable(ChatterError):
+    """Only messages of the assistant are rated."""
+
+    def __init__(self, *, message_id: str) -> None:
+        super().__init__(message_id=message_id)
+
+
+class ForkTooLarge(ChatterError):
+    """There is more to copy than one fork takes; fork at an earlier message."""
+
+    def __init__(self, *, messages: int, max_messages: int, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            messages=str(messages), max_messages=str(max_messages), bytes=str(size_bytes), max_bytes=str(max_bytes)
+        )
+
+
+class SearchQueryEmpty(ChatterError):
+    """The query names no word to find; give at least one that is not excluded."""
+
+
 class SessionRequired(ChatterError):
     """This method works on a login session; call it with an access token instead of an API key."""
 
@@ -328,6 +355,53 @@ class ServerStopping(ChatterError):
 
     def __init__(self, *, retry_after: float = 0.1) -> None:
         super().__init__(retry_after=retry_after)
+
+
+class PasswordWrong(ChatterError):
+    """The current password is not the account's."""
+
+
+class PasswordAbsent(ChatterError):
+    """The account has no password that could be changed; it uses API keys."""
+
+
+class ApiKeyNotFound(ChatterError):
+    """There is no such API key."""
+
+    def __init__(self, *, api_key_id: str) -> None:
+        super().__init__(api_key_id=api_key_id)
+
+
+class ApiKeysExhausted(ChatterError):
+    """The account has as many valid API keys as it may have; revoke those that are no longer needed."""
+
+    def __init__(self, *, max_keys: int) -> None:
+        super().__init__(max_keys=str(max_keys))
+
+
+class ScopeRefused(ChatterError):
+    """Your own credentials do not hold this scope, so they cannot give it to an API key."""
+
+    def __init__(self, *, scope: str) -> None:
+        super().__init__(scope=scope)
+
+
+class UserNotFound(ChatterError):
+    """There is no such account."""
+
+    def __init__(self, *, user_id: str) -> None:
+        super().__init__(user_id=user_id)
+
+
+class LastAdministrator(ChatterError):
+    """This is the last active administrator; make another account an administrator first."""
+
+    def __init__(self, *, user_id: str) -> None:
+        super().__init__(user_id=user_id)
+
+
+class SubjectUnexpected(ChatterError):
+    """This changes the account of your credentials itself; call it without a subject."""
 
 
 class Internal(ChatterError):

@@ -1,11 +1,9 @@
 """What a caller may do with stored messages: list and read them."""
 
-from dataclasses import replace
-
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.images import with_data
 from chatter_grpc.core.messages import Message
-from chatter_grpc.core.pages import Page, PageRequest, count_fitting
+from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.storage import Storage
 
 
@@ -25,12 +23,7 @@ class Messages:
         owner_id = caller.owner_id
         async with self._storage.read() as tx:
             await tx.conversations.get(owner_id, conversation_id)
-            found = await tx.messages.list(owner_id, conversation_id, page, newest_first=newest_first)
-            fitting = count_fitting(len(message.text.encode()) for message in found.items)
-            if fitting == len(found.items):
-                return found
-            shorter = replace(page, size=fitting)
-            return await tx.messages.list(owner_id, conversation_id, shorter, newest_first=newest_first)
+            return await tx.messages.list(owner_id, conversation_id, page, newest_first=newest_first)
 
     async def get(self, caller: Caller, message_id: str) -> Message:
         """Return one of the caller's messages with the data of its images; raises ``MessageNotFound``."""

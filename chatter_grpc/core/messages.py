@@ -35,11 +35,21 @@ Part = TextPart | ImagePart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """What an owner thinks of an answer: ``value`` from 1, the worst, to 5."""
+
+    value: int
+    comment: str
+    rated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn. ``index`` counts from 1 in its conversation; 0 before it is stored.
 
-    What a model call knows (model, provider, finish reason, usage, latency) is unset on a user's message.
-    ``replaced_by_run_id`` is empty but on an answer in whose place another run's stands.
+    What a model call knows (model, provider, finish reason, usage, latency) is unset on a user's message. On a copy,
+    which ``copied_from`` tells, the usage is unset too. ``replaced_by_run_id`` is empty but on an answer in whose place
+    another run's stands.
     """
 
     id: str
@@ -57,6 +67,8 @@ class Message:
     usage: Usage | None = None
     latency_ms: int | None = None
     replaced_by_run_id: str = ""
+    copied_from: str = ""
+    rating: Rating | None = None
 
     @property
     def text(self) -> str:
@@ -80,7 +92,10 @@ def sha256_of(text: str) -> str:
 
 
 class MessageStore(Protocol):
-    """Keeps messages without the data of their images, inside a transaction. Those of deleted conversations are invisible to the reading methods."""
+    """Keeps messages without the data of their images, inside a transaction.
+
+    Deleted ones and those of deleted conversations are invisible to the reading methods.
+    """
 
     async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> int:
         """Add messages to a conversation, deleted or not, and return the index that the first of them got.
@@ -103,7 +118,10 @@ class MessageStore(Protocol):
         newest_first: bool,
         include_replaced: bool = False,
     ) -> Page[Message]:
-        """Return one page of a conversation's messages by index, without those that were replaced unless asked for."""
+        """Return one page of a conversation's messages by index, without those that were replaced unless asked for.
+
+        It ends before the texts on it exceed ``pages.MAX_BYTES``, but holds at least one message.
+        """
         ...
 
     async def last_question(self, owner_id: str, conversation_id: str) -> Message | None:
@@ -116,4 +134,12 @@ class MessageStore(Protocol):
 
     async def latest(self, owner_id: str, conversation_id: str, before_index: int, count: int) -> tuple[Message, ...]:
         """Return the ``count`` messages that end just before an index, in order, without those that were replaced."""
+        ...
+
+    async def remove(self, owner_id: str, message: Message, at: datetime) -> None:
+        """Delete a message of a conversation that is held, and count it no longer; raises ``MessageNotFound``."""
+        ...
+
+    async def rate(self, owner_id: str, message_id: str, rating: Rating | None) -> None:
+        """Put a rating in place of the one before; raises ``MessageNotFound``."""
         ...

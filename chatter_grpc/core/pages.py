@@ -1,6 +1,5 @@
 """Pages of a list: what is asked for, and what is answered."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -30,14 +29,3 @@ class Page(Generic[Item]):
 
     items: tuple[Item, ...]
     next: Position | None = None
-
-
-def count_fitting(sizes: Iterable[int]) -> int:
-    """Return how many of the first items make up a page, by their sizes in bytes; at least one where there is one."""
-    total = count = 0
-    for size in sizes:
-        total += size
-        if total > MAX_BYTES and count:
-            return count
-        count += 1
-    return count

@@ -6,11 +6,13 @@ from typing import Protocol
 from chatter_grpc.core.api_keys import ApiKeyStore
 from chatter_grpc.core.audit import AuditStore
 from chatter_grpc.core.conversations import ConversationStore
+from chatter_grpc.core.forks import ForkStore
 from chatter_grpc.core.images import ImageStore
 from chatter_grpc.core.messages import MessageStore
 from chatter_grpc.core.requests import RequestStore
 from chatter_grpc.core.revocations import RevocationStore
 from chatter_grpc.core.runs.run import RunStore
+from chatter_grpc.core.search import SearchStore
 from chatter_grpc.core.sessions import SessionStore
 from chatter_grpc.core.signing_keys import SigningKeyStore
 from chatter_grpc.core.users import UserStore
@@ -67,6 +69,16 @@ class Transaction(Protocol):
     @property
     def images(self) -> ImageStore:
         """The data of messages' images."""
+        ...
+
+    @property
+    def forks(self) -> ForkStore:
+        """What copies messages."""
+        ...
+
+    @property
+    def search(self) -> SearchStore:
+        """What finds conversations and messages."""
         ...
 
     @property

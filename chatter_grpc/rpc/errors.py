@@ -28,6 +28,7 @@ from grpc_status import rpc_status
 from chatter_grpc._gen.chatter.options.v1 import error_pb2
 from chatter_grpc._gen.chatter.v1 import error_reason_pb2
 from chatter_grpc.core.errors import (
+    ApiKeyNotFound,
     ChatterError,
     ConversationNotFound,
     CursorInvalid,
@@ -37,7 +38,9 @@ from chatter_grpc.core.errors import (
     MessageNotFound,
     PageTokenInvalid,
     RunNotFound,
+    SearchQueryEmpty,
     UsernameTaken,
+    UserNotFound,
     WorkflowNotFound,
 )
 from chatter_grpc.rpc.faults import ContractFault
@@ -58,11 +61,17 @@ RESOURCES: Final[Mapping[type[ChatterError], tuple[str, str]]] = {
     MessageNotFound: ("chatter.v1.Message", "message_id"),
     RunNotFound: ("chatter.v1.Run", "run_id"),
     WorkflowNotFound: ("chatter.v1.Workflow", "workflow_id"),
+    ApiKeyNotFound: ("chatter.v1.ApiKey", "api_key_id"),
+    UserNotFound: ("chatter.v1.User", "user_id"),
     UsernameTaken: ("chatter.v1.User", "username"),
     EmailTaken: ("chatter.v1.User", "email"),
 }
 # The argument that an error without violations of its own means.
-ARGUMENTS: Final[Mapping[type[ChatterError], str]] = {PageTokenInvalid: "page_token", CursorInvalid: "cursor"}
+ARGUMENTS: Final[Mapping[type[ChatterError], str]] = {
+    PageTokenInvalid: "page_token",
+    CursorInvalid: "cursor",
+    SearchQueryEmpty: "query",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

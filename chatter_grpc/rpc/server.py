@@ -15,14 +15,18 @@ from chatter_grpc._gen.chatter.v1 import (
     system_service_pb2_grpc,
     user_service_pb2_grpc,
 )
+from chatter_grpc.core.api_key_service import ApiKeys
 from chatter_grpc.core.auth import Auth
 from chatter_grpc.core.authentication import Authenticator
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.conversation_service import Conversations
+from chatter_grpc.core.forking import Forking
 from chatter_grpc.core.limits import Limit, RateLimiter
+from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.runs.service import Runs
+from chatter_grpc.core.searching import Searches
 from chatter_grpc.core.sending import Sending
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.user_service import Users
@@ -32,6 +36,7 @@ from chatter_grpc.rpc.deserialize import GuardedServer
 from chatter_grpc.rpc.faults import ContractFault
 from chatter_grpc.rpc.health import HealthMonitor
 from chatter_grpc.rpc.interceptors.access_log import AccessLogInterceptor
+from chatter_grpc.rpc.interceptors.audit import AuditInterceptor
 from chatter_grpc.rpc.interceptors.authentication import AuthenticationInterceptor
 from chatter_grpc.rpc.interceptors.authorization import AuthorizationInterceptor
 from chatter_grpc.rpc.interceptors.call_id import CallIdInterceptor
@@ -60,9 +65,13 @@ class Services:
     """What the edge calls."""
 
     auth: Auth
+    api_keys: ApiKeys
     users: Users
     conversations: Conversations
+    forking: Forking
     messages: Messages
+    message_changes: MessageChanges
+    searches: Searches
     sending: Sending
     runs: Runs
     streams: RunStreams
@@ -154,16 +163,27 @@ def interceptors(services: Services, settings: EdgeSettings) -> Sequence[Layer]:
         RateLimitInterceptor(policies, services.limiter, settings.limits),
         ValidationInterceptor(request_rules(SERVICES)),
         IdempotencyInterceptor(requests),
+        AuditInterceptor(policies),
     )
 
 
 def register(server: Any, services: Services, settings: EdgeSettings) -> None:
     """Register every service of the contract."""
     pages = services.page_tokens
-    auth_service_pb2_grpc.add_AuthServiceServicer_to_server(AuthService(services.auth), server)
-    user_service_pb2_grpc.add_UserServiceServicer_to_server(UserService(services.users), server)
+    auth_service_pb2_grpc.add_AuthServiceServicer_to_server(
+        AuthService(services.auth, services.api_keys, pages), server
+    )
+    user_service_pb2_grpc.add_UserServiceServicer_to_server(UserService(services.users, pages), server)
     chat = ChatService(
-        services.conversations, services.messages, services.sending, services.runs, services.streams, pages
+        services.conversations,
+        services.forking,
+        services.messages,
+        services.message_changes,
+        services.searches,
+        services.sending,
+        services.runs,
+        services.streams,
+        pages,
     )
     chat_service_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
     runs = RunService(services.runs, services.streams, pages)

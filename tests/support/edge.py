@@ -20,13 +20,16 @@ from chatter_grpc.adapters.models.scripted import ScriptedChat
 from chatter_grpc.core.background import Background
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
+from chatter_grpc.core.forking import Forking
 from chatter_grpc.core.limits import Limit
+from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.reader import Readers
 from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
+from chatter_grpc.core.searching import Searches
 from chatter_grpc.core.sending import Sending
 from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.user_service import Users
@@ -206,11 +209,17 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
         starting = Starting(storage, supervisor, runs, asking, wakeups, utc_now, RunLimits())
         services = Services(
             auth=replica.auth,
-            users=Users(storage),
+            api_keys=replica.api_keys,
+            users=Users(
+                storage=storage, announce=replica.watch.apply, cancel_runs=supervisor.cancel_here, clock=utc_now
+            ),
             conversations=Conversations(
                 storage=storage, models=models, cancel_runs=supervisor.cancel_here, clock=utc_now
             ),
+            forking=Forking(storage, utc_now),
             messages=Messages(storage),
+            message_changes=MessageChanges(storage, utc_now),
+            searches=Searches(storage),
             sending=Sending(starting),
             runs=runs,
             streams=RunStreams(CursorSigner(b"c" * 32), replica.watch),

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Index, Row, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ForeignKey, Index, Row, Update, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import AnyText, Document
-from chatter_grpc.adapters.sql.paging import Order, read_page
+from chatter_grpc.adapters.sql.paging import Order, read_bounded_page
 from chatter_grpc.adapters.sql.rows import Stored, Used, usage_of_row, usage_values
 from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.words import add_conversation_words, change_conversation_words
 from chatter_grpc.core.conversations import (
     Conversation,
     ConversationFilter,
@@ -24,7 +25,10 @@ from chatter_grpc.core.pages import Page, PageRequest
 
 
 class ConversationRow(Used, Stored):
-    """A conversation. ``last_index`` is the index of its latest message, deleted or not."""
+    """A conversation. ``last_index`` is the index of its latest message, deleted or not.
+
+    ``size`` is how many bytes what callers may write into it has, in UTF-8.
+    """
 
     __tablename__ = "conversations"
     __table_args__ = (
@@ -51,6 +55,7 @@ class ConversationRow(Used, Stored):
     active_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
     purge_at: Mapped[datetime | None]
+    size: Mapped[int] = mapped_column(server_default="0")
 
 
 class ConversationTagRow(Stored):
@@ -69,11 +74,11 @@ _ORDERS: Final[Mapping[ConversationOrder, tuple[Order, bool]]] = {
     ConversationOrder.CREATED: ((ConversationRow.created_at, ConversationRow.id), True),
     ConversationOrder.TITLE: ((ConversationRow.title, ConversationRow.created_at, ConversationRow.id), False),
 }
-_THIS: Final = (
+_THIS_OR_DELETED: Final = (
     ConversationRow.id == bindparam("conversation"),
     ConversationRow.owner_id == bindparam("owner"),
-    ConversationRow.deleted_at.is_(None),
 )
+_THIS: Final = (*_THIS_OR_DELETED, ConversationRow.deleted_at.is_(None))
 _OWN_FIELDS: Final = (
     "title",
     "description",
@@ -90,9 +95,11 @@ _OWN_FIELDS: Final = (
 _ADD: Final = insert(ConversationRow.table())
 _GET: Final = select(ConversationRow.table()).where(*_THIS)
 _LOCK: Final = _GET.with_for_update()
-_REPLACE: Final = (
-    update(ConversationRow.table()).where(*_THIS).values({name: bindparam(f"new_{name}") for name in _OWN_FIELDS})
-)
+_LOCK_DELETED: Final = select(ConversationRow.table()).where(*_THIS_OR_DELETED).with_for_update()
+_WRITTEN: Final = (*_OWN_FIELDS, "size")
+_SET: Final = update(ConversationRow.table()).values({name: bindparam(f"new_{name}") for name in _WRITTEN})
+_REPLACE: Final = _SET.where(*_THIS)
+_RESTORE: Final = _SET.where(*_THIS_OR_DELETED)
 _ADD_TAGS: Final = insert(ConversationTagRow.table())
 _CLEAR_TAGS: Final = delete(ConversationTagRow.table()).where(
     ConversationTagRow.owner_id == bindparam("owner"), ConversationTagRow.conversation_id == bindparam("conversation")
@@ -105,8 +112,9 @@ class SqlConversations:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def add(self, conversation: Conversation) -> None:
+    async def add(self, conversation: Conversation, *, last_index: int | None = None) -> None:
         """See ``ConversationStore``."""
+        active_at = max(conversation.created_at, conversation.last_message_at or conversation.created_at)
         values = {
             **_own_values(conversation),
             **usage_values(conversation.usage),
@@ -114,12 +122,14 @@ class SqlConversations:
             "owner_id": conversation.owner_id,
             "created_at": conversation.created_at,
             "message_count": conversation.message_count,
-            "last_index": conversation.message_count,
+            "last_index": conversation.message_count if last_index is None else last_index,
             "last_message_at": conversation.last_message_at,
-            "active_at": conversation.last_message_at or conversation.created_at,
+            "active_at": active_at,
+            "size": _size_of(conversation),
         }
         await self._sql.run(_ADD, values)
         await self._add_tags(conversation)
+        await add_conversation_words(self._sql, conversation)
 
     async def get(self, owner_id: str, conversation_id: str) -> Conversation:
         """See ``ConversationStore``."""
@@ -129,35 +139,49 @@ class SqlConversations:
         """See ``ConversationStore``."""
         return _found(await self._sql.row(_LOCK, _this(owner_id, conversation_id)), conversation_id)
 
+    async def lock_deleted(self, owner_id: str, conversation_id: str) -> Conversation:
+        """See ``ConversationStore``."""
+        return _found(await self._sql.row(_LOCK_DELETED, _this(owner_id, conversation_id)), conversation_id)
+
     async def list(self, owner_id: str, wanted: ConversationFilter, page: PageRequest) -> Page[Conversation]:
         """See ``ConversationStore``."""
         row = ConversationRow
-        query = select(row.table()).where(row.owner_id == owner_id, row.deleted_at.is_(None))
+        found = select(row.id, row.size).where(row.owner_id == owner_id, row.deleted_at.is_(None))
         if wanted.status is not None:
-            query = query.where(row.status == wanted.status.value)
+            found = found.where(row.status == wanted.status.value)
         if wanted.tag:
             tagged = exists().where(
                 ConversationTagRow.owner_id == owner_id,
                 ConversationTagRow.tag == wanted.tag,
                 ConversationTagRow.conversation_id == row.id,
             )
-            query = query.where(tagged)
+            found = found.where(tagged)
         if wanted.text:
             # `bytes` know the case of ASCII letters alone, as `lower` does here on both databases.
             text = wanted.text.encode().lower().decode()
             lowered = (func.lower(field, type_=AnyText()) for field in (row.title, row.description))
-            query = query.where(or_(*(field.contains(text, autoescape=True) for field in lowered)))
+            found = found.where(or_(*(field.contains(text, autoescape=True) for field in lowered)))
         order, descending = _ORDERS[wanted.order]
-        return await read_page(self._sql, query, order, page, _conversation_of, descending=descending)
+        return await read_bounded_page(
+            self._sql, found, row.table(), order, page, conversation_of, descending=descending
+        )
 
     async def replace(self, conversation: Conversation) -> None:
         """See ``ConversationStore``."""
+        await self._write(_REPLACE, conversation)
+
+    async def restore(self, conversation: Conversation) -> None:
+        """See ``ConversationStore``."""
+        await self._write(_RESTORE, conversation)
+
+    async def _write(self, statement: Update, conversation: Conversation) -> None:
         this = _this(conversation.owner_id, conversation.id)
         values = {f"new_{name}": value for name, value in _own_values(conversation).items()}
-        if await self._sql.count(_REPLACE, {**this, **values}) == 0:
+        if await self._sql.count(statement, {**this, **values, "new_size": _size_of(conversation)}) == 0:
             raise ConversationNotFound(conversation_id=conversation.id)
         await self._sql.run(_CLEAR_TAGS, this)
         await self._add_tags(conversation)
+        await change_conversation_words(self._sql, conversation)
 
     async def _add_tags(self, conversation: Conversation) -> None:
         owner_id, conversation_id = conversation.owner_id, conversation.id
@@ -176,13 +200,27 @@ def _own_values(conversation: Conversation) -> dict[str, Any]:
     return {name: getattr(conversation, name) for name in _OWN_FIELDS}
 
 
+def _size_of(conversation: Conversation) -> int:
+    """Return the bytes of what a caller may have written into a conversation."""
+    texts = (
+        conversation.title,
+        conversation.description,
+        conversation.settings.system_prompt or "",
+        *conversation.tags,
+        *conversation.metadata.keys(),
+        *conversation.metadata.values(),
+    )
+    return sum(len(text.encode()) for text in texts)
+
+
 def _found(row: Row[Any] | None, conversation_id: str) -> Conversation:
     if row is None:
         raise ConversationNotFound(conversation_id=conversation_id)
-    return _conversation_of(row)
+    return conversation_of(row)
 
 
-def _conversation_of(row: Row[Any]) -> Conversation:
+def conversation_of(row: Row[Any]) -> Conversation:
+    """Return the conversation in a row."""
     return Conversation(
         id=row.id,
         owner_id=row.owner_id,

@@ -3,27 +3,38 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Row, UniqueConstraint, bindparam, func, insert, or_, select, update
+from sqlalchemy import ForeignKey, Index, Row, UniqueConstraint, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from chatter_grpc.adapters.sql.columns import UtcTime
 from chatter_grpc.adapters.sql.conversations import ConversationRow
-from chatter_grpc.adapters.sql.paging import read_page
+from chatter_grpc.adapters.sql.paging import read_bounded_page
 from chatter_grpc.adapters.sql.parts import Parts
 from chatter_grpc.adapters.sql.rows import Stored, usage_of_row, usage_values
 from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.words import add_message_words, remove_message_words, remove_replaced_words
 from chatter_grpc.core.errors import ConversationNotFound, MessageNotFound
-from chatter_grpc.core.messages import Message, Part
+from chatter_grpc.core.messages import Message, Part, Rating
 from chatter_grpc.core.models import FinishReason, Role
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.usage import Usage
 
 
 class MessageRow(Stored):
-    """A message. Its usage is NULL as a whole where no model call made it, its cost alone where that is not known."""
+    """A message. Its usage is NULL as a whole where no model call made it, its cost alone where that is not known.
+
+    ``size`` is how many bytes its text has, in UTF-8. What is rated has both a rating and a time.
+    """
 
     __tablename__ = "messages"
-    __table_args__ = (UniqueConstraint("owner_id", "conversation_id", "position"),)
+    __table_args__ = (
+        UniqueConstraint("owner_id", "conversation_id", "position"),
+        # All that decides what is on a page, so that a page is cut without a look at what is left out.
+        Index(
+            "ix_messages_page",
+            *("owner_id", "conversation_id", "position", "deleted_at", "replaced_by_run_id", "size", "id"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"))
@@ -44,6 +55,12 @@ class MessageRow(Stored):
     estimated: Mapped[bool | None]
     latency_ms: Mapped[int | None]
     replaced_by_run_id: Mapped[str | None]
+    size: Mapped[int] = mapped_column(server_default="0")
+    copied_from: Mapped[str | None]
+    rating: Mapped[int | None]
+    rating_comment: Mapped[str | None]
+    rated_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
 
 
 _COUNT: Final = (
@@ -66,10 +83,15 @@ _ADD: Final = insert(MessageRow.table())
 _VISIBLE: Final = (
     select(MessageRow.table())
     .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
-    .where(MessageRow.owner_id == bindparam("owner"), ConversationRow.deleted_at.is_(None))
+    .where(
+        MessageRow.owner_id == bindparam("owner"),
+        MessageRow.deleted_at.is_(None),
+        ConversationRow.deleted_at.is_(None),
+    )
 )
 _GET: Final = _VISIBLE.where(MessageRow.id == bindparam("message"))
 _IN_CONVERSATION: Final = _VISIBLE.where(MessageRow.conversation_id == bindparam("conversation"))
+_LISTED: Final = _IN_CONVERSATION.with_only_columns(MessageRow.id, MessageRow.size, maintain_column_froms=True)
 _STANDS: Final = MessageRow.replaced_by_run_id.is_(None)
 _LAST_QUESTION: Final = (
     _IN_CONVERSATION.where(MessageRow.role == Role.USER.value).order_by(MessageRow.position.desc()).limit(1)
@@ -88,6 +110,7 @@ _REPLACE: Final = (
         MessageRow.position > _ASKED_AT,
         MessageRow.role == Role.ASSISTANT.value,
         MessageRow.run_id != bindparam("run"),
+        MessageRow.deleted_at.is_(None),
         _STANDS,
     )
     .values(replaced_by_run_id=bindparam("run"))
@@ -101,6 +124,15 @@ _LATEST: Final = (
     _IN_CONVERSATION.where(MessageRow.position < bindparam("before"), _STANDS)
     .order_by(MessageRow.position.desc())
     .limit(bindparam("most"))
+)
+_THIS: Final = (MessageRow.id == bindparam("message"), MessageRow.owner_id == bindparam("owner"))
+_REMOVE: Final = (
+    update(MessageRow.table()).where(*_THIS, MessageRow.deleted_at.is_(None)).values(deleted_at=bindparam("at"))
+)
+_RATE: Final = (
+    update(MessageRow.table())
+    .where(*_THIS, MessageRow.deleted_at.is_(None))
+    .values(rating=bindparam("new_rating"), rating_comment=bindparam("new_comment"), rated_at=bindparam("new_rated_at"))
 )
 
 
@@ -128,6 +160,7 @@ class SqlMessages:
         if messages:
             added = [_values(message, conversation_id, first + place) for place, message in enumerate(messages)]
             await self._sql.run(_ADD, added if len(added) > 1 else added[0])
+            await add_message_words(self._sql, messages, conversation_id)
         return first
 
     async def get(self, owner_id: str, message_id: str) -> Message:
@@ -135,7 +168,7 @@ class SqlMessages:
         row = await self._sql.row(_GET, {"owner": owner_id, "message": message_id})
         if row is None:
             raise MessageNotFound(message_id=message_id)
-        return _message_of(row)
+        return message_of(row)
 
     async def list(
         self,
@@ -147,15 +180,18 @@ class SqlMessages:
         include_replaced: bool = False,
     ) -> Page[Message]:
         """See ``MessageStore``."""
-        query = _IN_CONVERSATION.params(owner=owner_id, conversation=conversation_id)
+        found = _LISTED.params(owner=owner_id, conversation=conversation_id)
         if not include_replaced:
-            query = query.where(_STANDS)
-        return await read_page(self._sql, query, (MessageRow.position,), page, _message_of, descending=newest_first)
+            found = found.where(_STANDS)
+        order = (MessageRow.position,)
+        return await read_bounded_page(
+            self._sql, found, MessageRow.table(), order, page, message_of, descending=newest_first
+        )
 
     async def last_question(self, owner_id: str, conversation_id: str) -> Message | None:
         """See ``MessageStore``."""
         row = await self._sql.row(_LAST_QUESTION, {"owner": owner_id, "conversation": conversation_id})
-        return None if row is None else _message_of(row)
+        return None if row is None else message_of(row)
 
     async def replace_answers(self, owner_id: str, conversation_id: str, question_id: str, run_id: str) -> None:
         """See ``MessageStore``."""
@@ -163,12 +199,33 @@ class SqlMessages:
         replaced = await self._sql.count(_REPLACE, values)
         if replaced:
             await self._sql.run(_COUNT_LESS, {"conversation": conversation_id, "replaced": replaced})
+            await remove_replaced_words(self._sql, owner_id, conversation_id, run_id)
+
+    async def remove(self, owner_id: str, message: Message, at: datetime) -> None:
+        """See ``MessageStore``."""
+        if await self._sql.count(_REMOVE, {"owner": owner_id, "message": message.id, "at": at}) == 0:
+            raise MessageNotFound(message_id=message.id)
+        await remove_message_words(self._sql, owner_id, message.id)
+        if not message.replaced_by_run_id:
+            await self._sql.run(_COUNT_LESS, {"conversation": message.conversation_id, "replaced": 1})
+
+    async def rate(self, owner_id: str, message_id: str, rating: Rating | None) -> None:
+        """See ``MessageStore``."""
+        values = {
+            "owner": owner_id,
+            "message": message_id,
+            "new_rating": None if rating is None else rating.value,
+            "new_comment": None if rating is None else rating.comment,
+            "new_rated_at": None if rating is None else rating.rated_at,
+        }
+        if await self._sql.count(_RATE, values) == 0:
+            raise MessageNotFound(message_id=message_id)
 
     async def latest(self, owner_id: str, conversation_id: str, before_index: int, count: int) -> tuple[Message, ...]:
         """See ``MessageStore``."""
         values = {"owner": owner_id, "conversation": conversation_id, "before": before_index, "most": count}
         rows = await self._sql.rows(_LATEST, values)
-        return tuple(_message_of(row) for row in reversed(rows))
+        return tuple(message_of(row) for row in reversed(rows))
 
 
 def _values(message: Message, conversation_id: str, position: int) -> dict[str, Any]:
@@ -188,11 +245,14 @@ def _values(message: Message, conversation_id: str, position: int) -> dict[str, 
         "finish_reason": message.finish_reason,
         "latency_ms": message.latency_ms,
         "replaced_by_run_id": message.replaced_by_run_id or None,
+        "size": len(message.text.encode()),
+        "copied_from": message.copied_from or None,
         **(nothing if message.usage is None else usage_values(message.usage)),
     }
 
 
-def _message_of(row: Row[Any]) -> Message:
+def message_of(row: Row[Any]) -> Message:
+    """Return the message in a row."""
     return Message(
         id=row.id,
         owner_id=row.owner_id,
@@ -209,4 +269,12 @@ def _message_of(row: Row[Any]) -> Message:
         usage=None if row.input_tokens is None else usage_of_row(row),
         latency_ms=row.latency_ms,
         replaced_by_run_id=row.replaced_by_run_id or "",
+        copied_from=row.copied_from or "",
+        rating=_rating_of(row),
     )
+
+
+def _rating_of(row: Row[Any]) -> Rating | None:
+    if row.rating is None:
+        return None
+    return Rating(value=row.rating, comment=row.rating_comment, rated_at=row.rated_at)

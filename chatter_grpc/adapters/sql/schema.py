@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from chatter_grpc.adapters.sql.api_keys import ApiKeyRow
-from chatter_grpc.adapters.sql.claims import OwnerTurnRow
 from chatter_grpc.adapters.sql.audit import AuditRow
+from chatter_grpc.adapters.sql.claims import OwnerTurnRow
 from chatter_grpc.adapters.sql.conversations import ConversationRow, ConversationTagRow
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
 from chatter_grpc.adapters.sql.images import MessageImageRow
@@ -27,6 +27,7 @@ from chatter_grpc.adapters.sql.sessions import RefreshTokenRow, SessionRow
 from chatter_grpc.adapters.sql.signing_keys import SigningKeyRow
 from chatter_grpc.adapters.sql.urls import parse_url
 from chatter_grpc.adapters.sql.users import OwnerRow, UserRow
+from chatter_grpc.adapters.sql.words import ConversationWordsRow, MessageWordsRow
 
 ROWS: Final = (
     UserRow,
@@ -40,8 +41,10 @@ ROWS: Final = (
     RequestRow,
     ConversationRow,
     ConversationTagRow,
+    ConversationWordsRow,
     MessageRow,
     MessageImageRow,
+    MessageWordsRow,
     RunRow,
     RunInputRow,
     RunLogRow,

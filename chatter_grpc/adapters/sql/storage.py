@@ -7,11 +7,13 @@ from chatter_grpc.adapters.sql.api_keys import SqlApiKeys
 from chatter_grpc.adapters.sql.audit import SqlAudit
 from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.forks import SqlForks
 from chatter_grpc.adapters.sql.images import SqlImages
 from chatter_grpc.adapters.sql.messages import SqlMessages
 from chatter_grpc.adapters.sql.requests import SqlRequests
 from chatter_grpc.adapters.sql.revocations import SqlRevocations
 from chatter_grpc.adapters.sql.runs import SqlRuns
+from chatter_grpc.adapters.sql.search import SqlSearch
 from chatter_grpc.adapters.sql.sessions import SqlSessions
 from chatter_grpc.adapters.sql.signing_keys import SqlSigningKeys
 from chatter_grpc.adapters.sql.statements import Statements
@@ -73,6 +75,16 @@ class SqlTransaction:
     def images(self) -> SqlImages:
         """The data of messages' images."""
         return SqlImages(self._sql)
+
+    @property
+    def forks(self) -> SqlForks:
+        """What copies messages."""
+        return SqlForks(self._sql)
+
+    @property
+    def search(self) -> SqlSearch:
+        """What finds conversations and messages."""
+        return SqlSearch(self._sql)
 
     @property
     def runs(self) -> SqlRuns:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from chatter_grpc._gen.chatter.v1 import content_pb2, message_pb2
 from chatter_grpc.core.errors import FieldInvalid, FieldViolation
-from chatter_grpc.core.messages import Message, TextPart
+from chatter_grpc.core.messages import Message, Rating, TextPart
 from chatter_grpc.rpc.convert.times import duration, timestamp
 from chatter_grpc.rpc.frames import FINISH_REASONS, ROLES, usage_message
 
@@ -42,5 +42,12 @@ def message_message(message: Message) -> message_pb2.Message:
         usage=None if message.usage is None else usage_message(message.usage),
         latency=duration(message.latency_ms),
         create_time=timestamp(message.created_at),
+        copied_from=message.copied_from,
+        rating=None if message.rating is None else rating_message(message.rating),
         replaced_by_run_id=message.replaced_by_run_id,
     )
+
+
+def rating_message(rating: Rating) -> message_pb2.MessageRating:
+    """Return what an owner thinks of a message."""
+    return message_pb2.MessageRating(rating=rating.value, comment=rating.comment, rate_time=timestamp(rating.rated_at))

@@ -8,6 +8,7 @@ from chatter_grpc._gen.chatter.v1 import chat_service_pb2 as pb
 from chatter_grpc.core.conversation_service import Conversations, ConversationUpdate
 from chatter_grpc.core.conversations import ConversationFilter
 from chatter_grpc.core.errors import FieldInvalid, FieldViolation
+from chatter_grpc.core.forking import Fork, Forking
 from chatter_grpc.rpc.call import current_call, current_caller
 from chatter_grpc.rpc.convert.conversations import (
     ORDER_OF,
@@ -24,8 +25,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ConversationMethods:
     """Serves the RPCs on conversations."""
 
-    def __init__(self, conversations: Conversations, page_tokens: PageTokenSigner) -> None:
+    def __init__(self, conversations: Conversations, forking: Forking, page_tokens: PageTokenSigner) -> None:
         self._conversations = conversations
+        self._forking = forking
         self._conversation_pages = page_tokens
 
     async def CreateConversation(
@@ -77,3 +79,18 @@ class ConversationMethods:
         """Delete a conversation."""
         deleted = await self._conversations.delete(current_caller(), request.conversation_id, request.etag)
         return pb.DeleteConversationResponse(conversation=conversation_message(deleted))
+
+    async def UndeleteConversation(
+        self, request: pb.UndeleteConversationRequest, context: Context
+    ) -> pb.UndeleteConversationResponse:
+        """Bring a deleted conversation back."""
+        restored = await self._conversations.undelete(current_caller(), request.conversation_id, request.etag)
+        return pb.UndeleteConversationResponse(conversation=conversation_message(restored))
+
+    async def ForkConversation(
+        self, request: pb.ForkConversationRequest, context: Context
+    ) -> pb.ForkConversationResponse:
+        """Make a conversation of the beginning of another one."""
+        fork = Fork(message_id=request.message_id, title=request.title)
+        made = await self._forking.fork(current_caller(), fork, current_call().request_key)
+        return pb.ForkConversationResponse(conversation=conversation_message(made))

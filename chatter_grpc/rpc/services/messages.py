@@ -7,6 +7,7 @@ import grpc
 
 from chatter_grpc._gen.chatter.v1 import chat_service_pb2 as pb
 from chatter_grpc._gen.chatter.v1 import run_pb2
+from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.sending import Send, Sending
@@ -24,9 +25,16 @@ class MessageMethods:
     """Serves the RPCs on messages."""
 
     def __init__(
-        self, messages: Messages, sending: Sending, runs: Runs, streams: RunStreams, page_tokens: PageTokenSigner
+        self,
+        messages: Messages,
+        changes: MessageChanges,
+        sending: Sending,
+        runs: Runs,
+        streams: RunStreams,
+        page_tokens: PageTokenSigner,
     ) -> None:
         self._messages = messages
+        self._message_changes = changes
         self._sending = sending
         self._runs = runs
         self._streams = streams
@@ -46,6 +54,16 @@ class MessageMethods:
         """Read a message."""
         found = await self._messages.get(current_caller(), request.message_id)
         return pb.GetMessageResponse(message=message_message(found))
+
+    async def DeleteMessage(self, request: pb.DeleteMessageRequest, context: Context) -> pb.DeleteMessageResponse:
+        """Delete a message."""
+        await self._message_changes.delete(current_caller(), request.message_id)
+        return pb.DeleteMessageResponse()
+
+    async def RateMessage(self, request: pb.RateMessageRequest, context: Context) -> pb.RateMessageResponse:
+        """Rate an answer."""
+        rated = await self._message_changes.rate(current_caller(), request.message_id, request.rating, request.comment)
+        return pb.RateMessageResponse(message=message_message(rated))
 
     async def SendMessage(self, request: pb.SendMessageRequest, context: Context) -> None:
         """Start a run, or attach to the one that the same request started, and stream it from its beginning."""

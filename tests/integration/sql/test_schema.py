@@ -1,6 +1,7 @@
 """Migrations: what they make, and that they can be run at any time by anyone."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,11 +29,17 @@ def empty_url(databases: SqliteFiles | PostgresDatabases) -> Iterator[str]:
 
 async def test_migrations_make_what_the_models_say(empty_url: str) -> None:
     def difference(connection: Connection) -> object:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        options = {"compare_type": True, "compare_server_default": True, "include_object": is_modelled}
+        context = MigrationContext.configure(connection, opts=options)
         return compare_metadata(context, schema.METADATA)
 
     await schema.migrate(empty_url)
     assert await asyncio.to_thread(schema._in_own_loop, empty_url, difference) == []
+
+
+def is_modelled(_: object, name: str | None, *__: object) -> bool:
+    """Whether a thing is one that a model knows: the indexes of words are not, which are different on each database."""
+    return not re.search(r"^(message|conversation)_terms|^terms$|_words_terms$", name or "")
 
 
 async def test_every_model_is_among_the_rows_that_migrations_know() -> None:

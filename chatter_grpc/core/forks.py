@@ -1,0 +1,31 @@
+"""Forks: what of a conversation may be copied into another one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """How much there is in a conversation up to a message: ``size_bytes`` is that of its texts, in UTF-8."""
+
+    messages: int
+    size_bytes: int
+    last_message_at: datetime | None
+
+
+class ForkStore(Protocol):
+    """Copies messages, inside a transaction that holds the conversation they are in."""
+
+    async def measure(self, owner_id: str, conversation_id: str, last_index: int) -> Extent:
+        """Return how much there is in a conversation up to an index, without what was replaced."""
+        ...
+
+    async def copy(self, owner_id: str, conversation_id: str, last_index: int, new_conversation_id: str) -> None:
+        """Copy a conversation's messages up to an index, without those replaced, into an empty one of its owner.
+
+        A copy has an id of its own and says whose copy it is; it has neither usage nor rating, and all else as its
+        original. The number of statements does not depend on how many there are. The counters of the new conversation
+        are not touched.
+        """
+        ...
