@@ -18,8 +18,10 @@ from chatter_grpc.adapters.tokens.signing_keys import KeyRing
 from chatter_grpc.app.storage import keys_of, open_storage
 from chatter_grpc.config import Settings
 from chatter_grpc.core.accounts import Accounts
+from chatter_grpc.core.api_key_service import ApiKeys
 from chatter_grpc.core.auth import Auth, AuthSettings
 from chatter_grpc.core.authentication import Authenticator
+from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.limits import Limit
 from chatter_grpc.core.revocation_watch import RevocationWatch
 
@@ -36,6 +38,7 @@ class Identity:
     """What knows callers."""
 
     auth: Auth
+    api_keys: ApiKeys
     authenticator: Authenticator
     revocations: RevocationWatch
     limiter: MemoryRateLimiter
@@ -76,10 +79,10 @@ async def build_identity(stack: AsyncExitStack, storage: SqlStorage, keys: Deriv
         watch=revocations,
         settings=_auth_settings(settings),
     )
-    authenticator = Authenticator(
-        storage=storage, tokens=tokens, key_hasher=KeyedHasher(keys.api_keys), watch=revocations
-    )
-    return Identity(auth=auth, authenticator=authenticator, revocations=revocations, limiter=limiter)
+    key_hasher = KeyedHasher(keys.api_keys)
+    authenticator = Authenticator(storage=storage, tokens=tokens, key_hasher=key_hasher, watch=revocations)
+    api_keys = ApiKeys(storage=storage, key_hasher=key_hasher, announce=revocations.apply, clock=utc_now)
+    return Identity(auth=auth, api_keys=api_keys, authenticator=authenticator, revocations=revocations, limiter=limiter)
 
 
 def _auth_settings(settings: Settings) -> AuthSettings:

@@ -3,23 +3,19 @@
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
-from chatter_grpc.core.account_rules import require_valid_account
-from chatter_grpc.core.api_keys import ApiKey, ApiKeyHasher, IssuedApiKey, new_key_text, prefix_of
-from chatter_grpc.core.callers import Scope
+from chatter_grpc.core.account_rules import require_valid_account, require_valid_key
+from chatter_grpc.core.api_key_service import add_key, issue_key
+from chatter_grpc.core.api_keys import ApiKey, ApiKeyHasher, IssuedApiKey
+from chatter_grpc.core.audit import record
 from chatter_grpc.core.clock import Clock, utc_now
-from chatter_grpc.core.errors import FieldInvalid, FieldViolation
-from chatter_grpc.core.ids import API_KEY, USER, new_id
+from chatter_grpc.core.ids import USER, new_id
+from chatter_grpc.core.lockout import shut_out
+from chatter_grpc.core.pages import MAX_SIZE, Page, PageRequest
 from chatter_grpc.core.passwords import PasswordHasher
 from chatter_grpc.core.revocations import Revocation, RevocationKind
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.core.users import User, UserRole, UserState
-
-MAX_KEYS: Final = 1000
-MAX_KEY_NAME_LENGTH: Final = 100
-# So few owners at a time have no more active runs than a store lists at once.
-OWNERS_AT_ONCE: Final = 50
 
 
 class AccountUnknown(LookupError):
@@ -89,33 +85,29 @@ class Accounts:
     async def create_api_key(
         self, *, login: str, name: str, scopes: Collection[str], expires_at: datetime | None
     ) -> IssuedApiKey:
-        """Give an account a key, whose text is nowhere to be had again; raises ``AccountUnknown``, ``FieldInvalid``."""
+        """Give an account a key, whose text is nowhere to be had again.
+
+        Raises ``AccountUnknown``, ``FieldInvalid``, ``ApiKeysExhausted``.
+        """
         now = self._clock()
-        text = new_key_text()
-        prefix = prefix_of(text)
-        assert prefix is not None
         async with self._storage.write() as tx:
             user = await _find(tx, login)
-            _require_valid_key(user, name, scopes, expires_at, now)
-            if len(await tx.api_keys.list(user.id)) >= MAX_KEYS:
-                raise FieldInvalid([FieldViolation(field="login", description=f"has {MAX_KEYS} keys already")])
-            key = ApiKey(
-                id=new_id(API_KEY),
-                user_id=user.id,
-                name=name,
-                prefix=prefix,
-                key_hash=self._key_hasher.hash(text),
-                scopes=frozenset(str(scope) for scope in scopes),
-                created_at=now,
-                expires_at=expires_at,
-            )
-            await tx.api_keys.add(key)
-        return IssuedApiKey(key=key, text=text)
+            require_valid_key(name=name, scopes=scopes, role=user.role, expires_at=expires_at, now=now)
+            issued = issue_key(self._key_hasher, user.id, name, scopes, expires_at, now)
+            await add_key(tx, issued.key, now)
+        return issued
 
     async def list_api_keys(self, login: str) -> tuple[ApiKey, ...]:
-        """Return an account's keys in order of creation; raises ``AccountUnknown``."""
+        """Return all of an account's keys in order of creation; raises ``AccountUnknown``."""
+        keys: list[ApiKey] = []
         async with self._storage.read() as tx:
-            return await tx.api_keys.list((await _find(tx, login)).id)
+            user = await _find(tx, login)
+            page: Page[ApiKey] | None = None
+            while page is None or page.next is not None:
+                after = None if page is None else page.next
+                page = await tx.api_keys.list(user.id, PageRequest(size=MAX_SIZE, after=after))
+                keys += page.items
+        return tuple(keys)
 
     async def revoke_api_key(self, prefix: str) -> ApiKey:
         """Revoke the key with this prefix, and end its open streams; raises ``KeyUnknown``."""
@@ -127,6 +119,7 @@ class Accounts:
             revocation = Revocation(kind=RevocationKind.API_KEY, target_id=key.id)
             if await tx.api_keys.revoke(key.id, now):
                 await tx.revocations.add((revocation,))
+                await record(tx.audit, "api_key", key.id)
                 key = replace(key, revoked_at=now)
         self._announce((revocation,))
         return key
@@ -138,30 +131,30 @@ class Accounts:
         """
         now = self._clock()
         async with self._storage.write() as tx:
-            user = await _find(tx, login)
-            # The state first: it takes the row that a login takes, so that no session slips in behind.
-            await tx.users.set_state(user.id, UserState.DISABLED)
-            sessions = await tx.sessions.revoke_all(user.id, now)
-            await _cancel_runs(tx, await tx.users.owners_of(user.id), now)
-            # Last, since their time is taken here and they are seen at the commit: the shorter between, the better.
-            revocations = (
-                *(Revocation(kind=RevocationKind.SESSION, target_id=session_id) for session_id in sessions),
-                Revocation(kind=RevocationKind.USER, target_id=user.id),
-            )
-            await tx.revocations.add(revocations)
-        self._announce(revocations)
-        return replace(user, state=UserState.DISABLED)
+            user = await self._set_state(tx, login, UserState.DISABLED)
+            ended = await shut_out(tx, user.id, now)
+        self._announce(ended.revocations)
+        return user
 
     async def enable_user(self, login: str) -> User:
         """Enable an account again: it may log in, and its keys work; raises ``AccountUnknown``."""
         async with self._storage.write() as tx:
-            user = await _find(tx, login)
-            await tx.users.set_state(user.id, UserState.ACTIVE)
-        return replace(user, state=UserState.ACTIVE)
+            return await self._set_state(tx, login, UserState.ACTIVE)
+
+    async def _set_state(self, tx: Transaction, login: str, state: UserState) -> User:
+        """Set an account's state, and hold its row: it is the one that a login takes."""
+        user = await tx.users.lock((await _find(tx, login)).id)
+        assert user is not None, "accounts are never removed"
+        if user.state is not state:
+            user = replace(user, state=state, version=user.version + 1)
+            await tx.users.replace(user)
+        await record(tx.audit, "user", user.id)
+        return user
 
     async def _add(self, user: User) -> User:
         async with self._storage.write() as tx:
             await tx.users.add(user)
+            await record(tx.audit, "user", user.id)
         return user
 
 
@@ -170,27 +163,3 @@ async def _find(tx: Transaction, login: str) -> User:
     if user is None:
         raise AccountUnknown(login)
     return user
-
-
-async def _cancel_runs(tx: Transaction, owner_ids: tuple[str, ...], now: datetime) -> None:
-    for start in range(0, len(owner_ids), OWNERS_AT_ONCE):
-        active = await tx.runs.active(owner_ids[start : start + OWNERS_AT_ONCE])
-        if active:
-            await tx.runs.request_cancel([run.id for run in active], now)
-
-
-def _require_valid_key(
-    user: User, name: str, scopes: Collection[str], expires_at: datetime | None, now: datetime
-) -> None:
-    violations = []
-    if not name or len(name) > MAX_KEY_NAME_LENGTH or not name.isprintable():
-        violations.append(FieldViolation(field="name", description="must have 1 to 100 printable characters"))
-    known = ", ".join(Scope)
-    if not scopes or not set(scopes) <= set(Scope):
-        violations.append(FieldViolation(field="scopes", description=f"must be one or more of {known}"))
-    if Scope.ACT_AS in scopes and user.role is not UserRole.SERVICE:
-        violations.append(FieldViolation(field="scopes", description="act_as is for service accounts alone"))
-    if expires_at is not None and expires_at <= now:
-        violations.append(FieldViolation(field="expires_at", description="must lie in the future"))
-    if violations:
-        raise FieldInvalid(violations)

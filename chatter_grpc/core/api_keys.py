@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
+from chatter_grpc.core.pages import Page, PageRequest
+
 MARK: Final = "chk_"
 _PREFIX_ALPHABET: Final = string.digits + string.ascii_lowercase
 _SECRET_ALPHABET: Final = string.digits + string.ascii_letters
@@ -62,8 +64,20 @@ class ApiKeyStore(Protocol):
         """Return the key with this prefix, revoked or not, or ``None``."""
         ...
 
-    async def list(self, user_id: str) -> tuple[ApiKey, ...]:
-        """Return an account's keys in order of creation (at most 1,000)."""
+    async def get(self, user_id: str, key_id: str) -> ApiKey | None:
+        """Return a key of an account, revoked or not, or ``None``."""
+        ...
+
+    async def list(self, user_id: str, page: PageRequest) -> Page[ApiKey]:
+        """Return a page of an account's keys, revoked ones too, in order of creation."""
+        ...
+
+    async def count_valid(self, user_id: str, at: datetime) -> int:
+        """Return how many keys of an account are neither revoked nor expired."""
+        ...
+
+    async def hold_valid(self, key_id: str, at: datetime) -> ApiKey | None:
+        """Return a key that is neither revoked nor expired, and keep it from being revoked for the transaction."""
         ...
 
     async def revoke(self, key_id: str, at: datetime) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from chatter_grpc.core.api_keys import MARK, ApiKey, ApiKeyHasher, prefix_of
-from chatter_grpc.core.callers import MAX_SUBJECT_LENGTH, SESSION_SCOPES, Caller, Scope
+from chatter_grpc.core.callers import MAX_SUBJECT_LENGTH, SCOPES_OF, Caller, Scope
 from chatter_grpc.core.clock import Clock, utc_now
 from chatter_grpc.core.errors import (
     AccountDisabled,
@@ -115,7 +115,7 @@ class Authenticator:
         if verified is None or self._clock() >= verified.until:
             claims = await self._tokens.verify(token, TokenKind.ACCESS)
             caller = Caller(
-                actor_id=claims.user_id, owner_id=claims.user_id, scopes=SESSION_SCOPES, session_id=claims.session_id
+                actor_id=claims.user_id, owner_id=claims.user_id, scopes=claims.scopes, session_id=claims.session_id
             )
             verified = _Verified(caller=caller, until=claims.expires_at)
             self._verified.put(digest, verified)
@@ -157,7 +157,8 @@ class Authenticator:
         if user.state is not UserState.ACTIVE:
             raise AccountDisabled
         self._watch.settle(user.id, generation)
-        return key
+        # What the account may no longer do, its keys may not either.
+        return replace(key, scopes=key.scopes & SCOPES_OF[user.role])
 
     async def _acting_for(self, caller: Caller, subject: str) -> Caller:
         allowed = Scope.ACT_AS in caller.scopes and len(subject) <= MAX_SUBJECT_LENGTH and subject.isprintable()

@@ -1,10 +1,12 @@
 """Who calls: the actor whose credentials came, the owner of what it reaches, and the scopes it holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from chatter_grpc.core.errors import ScopeMissing
+from chatter_grpc.core.users import UserRole
 
 MAX_SUBJECT_LENGTH: Final = 200
 
@@ -16,11 +18,23 @@ class Scope(StrEnum):
     CHAT_WRITE = "chat:write"
     RUNS_READ = "runs:read"
     RUNS_WRITE = "runs:write"
+    ACCOUNT_READ = "account:read"
+    ACCOUNT_WRITE = "account:write"
+    USERS_READ = "users:read"
+    USERS_WRITE = "users:write"
     ACT_AS = "act_as"
 
 
-# What a login session holds. `act_as` is given to the API keys of service accounts alone.
-SESSION_SCOPES: Final = frozenset(Scope) - {Scope.ACT_AS}
+# What concerns everybody. None of these opens what others own.
+ADMIN_SCOPES: Final = frozenset({Scope.USERS_READ, Scope.USERS_WRITE})
+# What a member's login session holds.
+SESSION_SCOPES: Final = frozenset(Scope) - ADMIN_SCOPES - {Scope.ACT_AS}
+# What the credentials of an account may hold at most. `act_as` is for the API keys of service accounts alone.
+SCOPES_OF: Final[Mapping[UserRole, frozenset[Scope]]] = {
+    UserRole.MEMBER: SESSION_SCOPES,
+    UserRole.SERVICE: SESSION_SCOPES | {Scope.ACT_AS},
+    UserRole.ADMIN: SESSION_SCOPES | ADMIN_SCOPES,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from chatter_grpc.core.errors import LoginFailed, LoginThrottled
+from chatter_grpc.core.errors import LoginFailed, LoginThrottled, PasswordWrong
 from chatter_grpc.core.limits import Limit, RateLimiter
 
 TURN_DEADLINE: Final = 10.0
@@ -63,7 +63,8 @@ class LoginThrottle:
 
     @asynccontextmanager
     async def from_address(self, address: str) -> AsyncIterator[None]:
-        """Guard attempts from an address: raises ``LoginThrottled``, and counts a ``LoginFailed`` from within.
+        """Guard attempts from an address: raises ``LoginThrottled``, and counts a ``LoginFailed`` or ``PasswordWrong``
+        from within.
 
         An address that is unknown (empty, as on a unix socket) is not counted.
         """
@@ -90,7 +91,7 @@ class LoginThrottle:
                 raise LoginThrottled(retry_after=decision.reset_after)
             try:
                 yield
-            except LoginFailed:
+            except (LoginFailed, PasswordWrong):
                 await self._limiter.hit(key, limit)
                 raise
 

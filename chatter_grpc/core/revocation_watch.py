@@ -33,7 +33,7 @@ Callback = Callable[[ChatterError], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Doubt:
-    """An account that was disabled at some time: what is known of it has to be read again."""
+    """An account that was disabled, or got another role: what is known of it has to be read again."""
 
     generation: int
     seen_at: float
@@ -128,7 +128,7 @@ class RevocationWatch:
         """Take in revocations that are committed, and call back whom they concern. Repeats do no harm."""
         now = self._monotonic()
         for revocation in revocations:
-            error: ChatterError
+            error: ChatterError | None = None
             match revocation.kind:
                 case RevocationKind.SESSION:
                     self._sessions.setdefault(revocation.target_id, now)
@@ -137,11 +137,13 @@ class RevocationWatch:
                     self._keys.setdefault(revocation.target_id, now)
                     error = ApiKeyInvalid()
                 case RevocationKind.USER:
-                    self._generation += 1
-                    self._users.pop(revocation.target_id, None)
-                    self._users[revocation.target_id] = _Doubt(generation=self._generation, seen_at=now)
+                    self._doubt(revocation.target_id, now)
                     error = AccountDisabled()
-            self._end((revocation,), error)
+                case RevocationKind.ROLE:
+                    # Keys of the account are looked at anew; what they opened stays open.
+                    self._doubt(revocation.target_id, now)
+            if error is not None:
+                self._end((revocation,), error)
 
     def require_fresh(self) -> None:
         """Raise ``RevocationsStale`` where the view cannot be trusted."""
@@ -180,6 +182,11 @@ class RevocationWatch:
         for target in subscription.targets:
             self._subscriptions.setdefault(target, set()).add(subscription)
         return lambda: self._remove(subscription)
+
+    def _doubt(self, user_id: str, now: float) -> None:
+        self._generation += 1
+        self._users.pop(user_id, None)
+        self._users[user_id] = _Doubt(generation=self._generation, seen_at=now)
 
     def _end(self, targets: tuple[Revocation, ...], error: ChatterError) -> None:
         for target in targets:

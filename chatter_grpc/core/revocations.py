@@ -6,11 +6,12 @@ from typing import Protocol
 
 
 class RevocationKind(StrEnum):
-    """What was revoked."""
+    """What was revoked: a session, a key, an account, or what an account was allowed before its role changed."""
 
     SESSION = "session"
     API_KEY = "api_key"
     USER = "user"
+    ROLE = "role"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,10 @@ class SessionStore(Protocol):
         """End a session; return whether it was open before."""
         ...
 
-    async def revoke_all(self, user_id: str, at: datetime) -> tuple[str, ...]:
-        """End all open sessions of an account and return their ids."""
+    async def revoke_all(self, user_id: str, at: datetime, *, but: str = "") -> tuple[str, ...]:
+        """End all open sessions of an account, except for the one called ``but``, and return their ids."""
+        ...
+
+    async def hold_open(self, session_id: str, at: datetime) -> bool:
+        """Say whether a session is open, and keep it from being ended until the transaction ends."""
         ...

@@ -26,6 +26,13 @@ class SigningKeyStore(Protocol):
         """
         ...
 
+    async def rotate(self, key: SigningKey) -> None:
+        """Insert ``key``, and retire all others that are not retired, at its ``created_at``.
+
+        Of several transactions that do so at once each waits for the one before.
+        """
+        ...
+
     async def list(self) -> tuple[SigningKey, ...]:
         """Return all keys, the newest first."""
         ...

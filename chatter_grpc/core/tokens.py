@@ -15,7 +15,7 @@ class TokenKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What a token says. Both times are whole seconds in UTC."""
+    """What a token says. Both times are whole seconds in UTC; ``scopes`` are in access tokens alone."""
 
     kind: TokenKind
     token_id: str
@@ -23,6 +23,7 @@ class Claims:
     user_id: str
     issued_at: datetime
     expires_at: datetime
+    scopes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

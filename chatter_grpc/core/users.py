@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from chatter_grpc.core.pages import Page, PageRequest
+
 
 class UserRole(StrEnum):
     """What an account may do."""
@@ -49,6 +51,15 @@ class User:
     version: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFilter:
+    """Which accounts to list. ``text`` is found in the names and the email address, ASCII letters in any case."""
+
+    role: UserRole | None = None
+    state: UserState | None = None
+    text: str = ""
+
+
 class UserStore(Protocol):
     """Keeps accounts, inside a transaction. Usernames and emails are unique without regard to case."""
 
@@ -67,8 +78,34 @@ class UserStore(Protocol):
         """Return the account with this username or email, without regard to case, or ``None``."""
         ...
 
-    async def note_login(self, user_id: str, at: datetime, password_hash: str | None = None) -> None:
-        """Record a login, and the new hash where the password was hashed again."""
+    async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
+        """Return a page of accounts, the latest created first."""
+        ...
+
+    async def lock(self, user_id: str) -> User | None:
+        """Return the account, or ``None``, and keep others from changing it until the transaction ends."""
+        ...
+
+    async def lock_administrators(self) -> tuple[str, ...]:
+        """Return the ids of the active administrators, and keep others from changing these until the transaction ends.
+
+        To be taken before ``lock``, so that transactions that take both wait for each other in one order.
+        """
+        ...
+
+    async def replace(self, user: User) -> None:
+        """Set email, display name, role, state, limits and version of an account that is locked.
+
+        Raises ``EmailTaken``, after which the transaction cannot go on.
+        """
+        ...
+
+    async def note_login(self, user_id: str, at: datetime) -> None:
+        """Record a login."""
+        ...
+
+    async def set_password(self, user_id: str, password_hash: str, *, instead_of: str) -> bool:
+        """Set a password's hash where the account's is ``instead_of``; return whether it was."""
         ...
 
     async def hold_active(self, user_id: str) -> User | None:
@@ -77,10 +114,6 @@ class UserStore(Protocol):
         What a transaction starts behind this is seen by whoever disables the account. Who starts something that
         counts against ``User.limits`` (messages of a day or a month) reads them here, with no statement of its own.
         """
-        ...
-
-    async def set_state(self, user_id: str, state: UserState) -> bool:
-        """Set an account's state; return whether it was another one before."""
         ...
 
     async def subject_owner(self, service_id: str, subject: str, new_owner_id: str, now: datetime) -> str:

@@ -6,6 +6,7 @@ from enum import Enum, StrEnum
 from typing import Final
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 
 from chatter_grpc._gen.chatter.options.v1 import policy_pb2
 from chatter_grpc.core.callers import Scope
@@ -40,12 +41,16 @@ RATE_CLASSES: Final[Mapping[int, RateClass]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodPolicy:
-    """What the edge enforces for one method. ``scope`` is empty unless access is ``SCOPED``."""
+    """What the edge enforces for one method. ``scope`` is empty unless access is ``SCOPED``.
+
+    ``audit`` says that a call that changes something leaves a row in the audit log.
+    """
 
     access: Access
     scope: str
     rate_class: RateClass
     cost: int
+    audit: bool = False
 
 
 def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPolicy]:
@@ -65,6 +70,7 @@ def read_policies(services: Iterable[ServiceDescriptor]) -> dict[str, MethodPoli
                 scope=stated.scope,
                 rate_class=RATE_CLASSES[stated.rate_class],
                 cost=stated.cost,
+                audit=stated.audit,
             )
     if faults:
         raise ContractFault("\n".join(faults))
@@ -88,6 +94,8 @@ def faults_of(method: MethodDescriptor) -> Iterable[str]:
         yield f"scope {stated.scope!r} is not one of chatter_grpc.core.callers.Scope"
     if stated.rate_class not in RATE_CLASSES:
         yield "no rate class"
+    if stated.audit and method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
+        yield "it is audited and changes nothing"
     if stated.cost < 1:
         yield "no cost: a call takes at least 1 unit"
     if stated.access == policy_pb2.ACCESS_PUBLIC and "request_id" in method.input_type.fields_by_name:

@@ -13,6 +13,7 @@ from chatter_grpc.adapters.tokens.sealing import Sealer
 from chatter_grpc.adapters.tokens.secret import derive_keys
 from chatter_grpc.adapters.tokens.signing_keys import KeyRing
 from chatter_grpc.core.accounts import Accounts
+from chatter_grpc.core.api_key_service import ApiKeys
 from chatter_grpc.core.auth import Auth, AuthSettings
 from chatter_grpc.core.authentication import Authenticator
 from chatter_grpc.core.errors import StorageUnavailable
@@ -90,6 +91,7 @@ class Replica:
     auth: Auth
     authenticator: Authenticator
     accounts: Accounts
+    api_keys: ApiKeys
 
     async def sign_up(self, username: str = "ada", password: str = PASSWORD) -> User:
         return await self.auth.register(
@@ -154,4 +156,5 @@ class Site:
                 announce=watch.apply,
                 clock=self.clock,
             ),
+            api_keys=ApiKeys(storage=storage, key_hasher=key_hasher, announce=watch.apply, clock=self.clock),
         )

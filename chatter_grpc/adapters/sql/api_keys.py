@@ -3,15 +3,15 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Index, Row, bindparam, insert, or_, select, update
+from sqlalchemy import ForeignKey, Index, Row, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import Document
+from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.core.api_keys import ApiKey
-
-_LISTED: Final = 1000
+from chatter_grpc.core.pages import Page, PageRequest
 
 
 class ApiKeyRow(Stored):
@@ -33,20 +33,21 @@ class ApiKeyRow(Stored):
 
 _ADD: Final = insert(ApiKeyRow.table())
 _FIND: Final = select(ApiKeyRow.table()).where(ApiKeyRow.prefix == bindparam("prefix"))
-_LIST: Final = (
-    select(ApiKeyRow.table())
-    .where(ApiKeyRow.user_id == bindparam("user_id"))
-    .order_by(ApiKeyRow.created_at, ApiKeyRow.id)
-    .limit(_LISTED)
+_GET: Final = select(ApiKeyRow.table()).where(
+    ApiKeyRow.user_id == bindparam("user_id"), ApiKeyRow.id == bindparam("key")
+)
+_VALID: Final = (
+    ApiKeyRow.revoked_at.is_(None),
+    or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > bindparam("at")),
+)
+_COUNT_VALID: Final = (
+    select(func.count()).select_from(ApiKeyRow.table()).where(ApiKeyRow.user_id == bindparam("user_id"), *_VALID)
+)
+_HOLD_VALID: Final = (
+    select(ApiKeyRow.table()).where(ApiKeyRow.id == bindparam("key"), *_VALID).with_for_update(read=True)
 )
 _REVOKE: Final = (
-    update(ApiKeyRow.table())
-    .where(
-        ApiKeyRow.id == bindparam("key"),
-        ApiKeyRow.revoked_at.is_(None),
-        or_(ApiKeyRow.expires_at.is_(None), ApiKeyRow.expires_at > bindparam("at")),
-    )
-    .values(revoked_at=bindparam("at"))
+    update(ApiKeyRow.table()).where(ApiKeyRow.id == bindparam("key"), *_VALID).values(revoked_at=bindparam("at"))
 )
 
 
@@ -76,9 +77,25 @@ class SqlApiKeys:
         row = await self._sql.row(_FIND, {"prefix": prefix})
         return None if row is None else _key_of(row)
 
-    async def list(self, user_id: str) -> tuple[ApiKey, ...]:
+    async def get(self, user_id: str, key_id: str) -> ApiKey | None:
         """See ``ApiKeyStore``."""
-        return tuple(_key_of(row) for row in await self._sql.rows(_LIST, {"user_id": user_id}))
+        row = await self._sql.row(_GET, {"user_id": user_id, "key": key_id})
+        return None if row is None else _key_of(row)
+
+    async def list(self, user_id: str, page: PageRequest) -> Page[ApiKey]:
+        """See ``ApiKeyStore``."""
+        query = select(ApiKeyRow.table()).where(ApiKeyRow.user_id == user_id)
+        order = (ApiKeyRow.created_at, ApiKeyRow.id)
+        return await read_page(self._sql, query, order, page, _key_of, descending=False)
+
+    async def count_valid(self, user_id: str, at: datetime) -> int:
+        """See ``ApiKeyStore``."""
+        return int((await self._sql.run(_COUNT_VALID, {"user_id": user_id, "at": at})).scalar_one())
+
+    async def hold_valid(self, key_id: str, at: datetime) -> ApiKey | None:
+        """See ``ApiKeyStore``."""
+        row = await self._sql.row(_HOLD_VALID, {"key": key_id, "at": at})
+        return None if row is None else _key_of(row)
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """See ``ApiKeyStore``."""

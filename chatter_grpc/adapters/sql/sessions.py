@@ -56,9 +56,12 @@ _REVOKE: Final = (
 )
 _REVOKE_ALL: Final = (
     update(SessionRow.table())
-    .where(SessionRow.user_id == bindparam("user"), *_OPEN)
+    .where(SessionRow.user_id == bindparam("user"), SessionRow.id != bindparam("but"), *_OPEN)
     .values(revoked_at=bindparam("at"))
     .returning(SessionRow.id)
+)
+_HOLD_OPEN: Final = (
+    select(SessionRow.id).where(SessionRow.id == bindparam("session"), *_OPEN).with_for_update(read=True)
 )
 
 
@@ -111,9 +114,13 @@ class SqlSessions:
         """See ``SessionStore``."""
         return await self._sql.count(_REVOKE, {"session": session_id, "at": at}) == 1
 
-    async def revoke_all(self, user_id: str, at: datetime) -> tuple[str, ...]:
+    async def revoke_all(self, user_id: str, at: datetime, *, but: str = "") -> tuple[str, ...]:
         """See ``SessionStore``."""
-        return tuple(row.id for row in await self._sql.rows(_REVOKE_ALL, {"user": user_id, "at": at}))
+        return tuple(row.id for row in await self._sql.rows(_REVOKE_ALL, {"user": user_id, "at": at, "but": but}))
+
+    async def hold_open(self, session_id: str, at: datetime) -> bool:
+        """See ``SessionStore``."""
+        return await self._sql.row(_HOLD_OPEN, {"session": session_id, "at": at}) is not None
 
 
 def _token_values(token: RefreshToken) -> dict[str, Any]:

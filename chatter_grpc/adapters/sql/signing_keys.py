@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.rows import Stored
@@ -27,6 +27,9 @@ class SigningKeyRow(Stored):
 _LOCK_ALL: Final = text("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
 _ANY: Final = select(SigningKeyRow.kid).where(SigningKeyRow.retired_at.is_(None)).limit(1)
 _ADD: Final = insert(SigningKeyRow.table())
+_RETIRE: Final = (
+    update(SigningKeyRow.table()).where(SigningKeyRow.retired_at.is_(None)).values(retired_at=bindparam("at"))
+)
 _LIST: Final = select(SigningKeyRow.table()).order_by(SigningKeyRow.created_at.desc(), SigningKeyRow.kid.desc())
 
 
@@ -38,10 +41,23 @@ class SqlSigningKeys:
 
     async def add_first(self, key: SigningKey) -> bool:
         """See ``SigningKeyStore``."""
-        if self._sql.dialect == "postgresql":
-            await self._sql.run(_LOCK_ALL)
+        await self._lock_all()
         if await self._sql.row(_ANY) is not None:
             return False
+        await self._add(key)
+        return True
+
+    async def rotate(self, key: SigningKey) -> None:
+        """See ``SigningKeyStore``."""
+        await self._lock_all()
+        await self._sql.run(_RETIRE, {"at": key.created_at})
+        await self._add(key)
+
+    async def _lock_all(self) -> None:
+        if self._sql.dialect == "postgresql":
+            await self._sql.run(_LOCK_ALL)
+
+    async def _add(self, key: SigningKey) -> None:
         values = {
             "kid": key.kid,
             "public": key.public,
@@ -50,7 +66,6 @@ class SqlSigningKeys:
             "retired_at": key.retired_at,
         }
         await self._sql.run(_ADD, values)
-        return True
 
     async def list(self) -> tuple[SigningKey, ...]:
         """See ``SigningKeyStore``."""

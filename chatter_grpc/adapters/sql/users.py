@@ -17,12 +17,16 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chatter_grpc.adapters.sql.columns import AnyText
+from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.statements import Either, Statements
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
-from chatter_grpc.core.users import User, UserLimits, UserRole, UserState
+from chatter_grpc.core.pages import Page, PageRequest
+from chatter_grpc.core.users import User, UserFilter, UserLimits, UserRole, UserState
 
 
 class UserRow(Stored):
@@ -80,19 +84,37 @@ _TAKEN: Final = select(UserRow.username_key).where(
     or_(UserRow.username_key == bindparam("username_key"), UserRow.email_key == bindparam("email_key"))
 )
 _NOTE_LOGIN: Final = (
+    update(UserRow.table()).where(UserRow.id == bindparam("user_id")).values(last_login_at=bindparam("at"))
+)
+_SET_PASSWORD: Final = (
+    update(UserRow.table())
+    .where(UserRow.id == bindparam("user_id"), UserRow.password_hash == bindparam("old_hash"))
+    .values(password_hash=bindparam("new_hash"))
+)
+# Of PostgreSQL's locks the one that lets others refer to the account meanwhile.
+_LOCK: Final = _GET.with_for_update(key_share=True)
+_LOCK_ADMINISTRATORS: Final = (
+    select(UserRow.id)
+    .where(UserRow.role == UserRole.ADMIN.value, UserRow.state == UserState.ACTIVE.value)
+    .order_by(UserRow.id)
+    .with_for_update(key_share=True)
+)
+_OWN_FIELDS: Final = (
+    "email",
+    "email_key",
+    "display_name",
+    "role",
+    "state",
+    "messages_per_day",
+    "messages_per_month",
+    "version",
+)
+_REPLACE: Final = (
     update(UserRow.table())
     .where(UserRow.id == bindparam("user_id"))
-    .values(
-        last_login_at=bindparam("at"),
-        password_hash=func.coalesce(bindparam("new_hash"), UserRow.password_hash),
-    )
+    .values({name: bindparam(f"new_{name}") for name in _OWN_FIELDS})
 )
 _HOLD_ACTIVE: Final = _GET.where(UserRow.state == UserState.ACTIVE.value).with_for_update(read=True)
-_SET_STATE: Final = (
-    update(UserRow.table())
-    .where(UserRow.id == bindparam("user_id"), UserRow.state != bindparam("new_state"))
-    .values(state=bindparam("new_state"))
-)
 _OWNER_OF: Final = select(OwnerRow.id).where(
     OwnerRow.user_id == bindparam("user_id"), OwnerRow.subject == bindparam("subject")
 )
@@ -108,20 +130,13 @@ class SqlUsers:
     async def add(self, user: User) -> None:
         """See ``UserStore``."""
         values = {
+            **_own_values(user),
             "id": user.id,
             "username": user.username,
             "username_key": user.username.casefold(),
-            "email": user.email,
-            "email_key": user.email.casefold() or None,
-            "display_name": user.display_name,
-            "role": user.role,
-            "state": user.state,
             "password_hash": user.password_hash,
             "created_at": user.created_at,
             "last_login_at": user.last_login_at,
-            "messages_per_day": user.limits.messages_per_day,
-            "messages_per_month": user.limits.messages_per_month,
-            "version": user.version,
         }
         if await self._sql.row(_ADD, values) is None:
             taken = [row.username_key for row in await self._sql.rows(_TAKEN, values)]
@@ -141,17 +156,50 @@ class SqlUsers:
         """See ``UserStore``."""
         return _user_of(await self._sql.row(_FIND, {"login": login.casefold()}))
 
-    async def note_login(self, user_id: str, at: datetime, password_hash: str | None = None) -> None:
+    async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
         """See ``UserStore``."""
-        await self._sql.run(_NOTE_LOGIN, {"user_id": user_id, "at": at, "new_hash": password_hash})
+        row = UserRow
+        query = select(row.table())
+        if wanted.role is not None:
+            query = query.where(row.role == wanted.role.value)
+        if wanted.state is not None:
+            query = query.where(row.state == wanted.state.value)
+        if wanted.text:
+            # `bytes` know the case of ASCII letters alone, as `lower` does here on both databases.
+            sought = wanted.text.encode().lower().decode()
+            lowered = (func.lower(field, type_=AnyText()) for field in (row.username, row.email, row.display_name))
+            query = query.where(or_(*(field.contains(sought, autoescape=True) for field in lowered)))
+        return await read_page(self._sql, query, (row.created_at, row.id), page, _user_of_row, descending=True)
+
+    async def lock(self, user_id: str) -> User | None:
+        """See ``UserStore``."""
+        return _user_of(await self._sql.row(_LOCK, {"user_id": user_id}))
+
+    async def lock_administrators(self) -> tuple[str, ...]:
+        """See ``UserStore``."""
+        return tuple(row.id for row in await self._sql.rows(_LOCK_ADMINISTRATORS))
+
+    async def replace(self, user: User) -> None:
+        """See ``UserStore``."""
+        values = {f"new_{name}": value for name, value in _own_values(user).items()}
+        try:
+            await self._sql.run(_REPLACE, {**values, "user_id": user.id})
+        except IntegrityError as error:
+            # Of what is set, the email address alone has to be unique.
+            raise EmailTaken from error
+
+    async def note_login(self, user_id: str, at: datetime) -> None:
+        """See ``UserStore``."""
+        await self._sql.run(_NOTE_LOGIN, {"user_id": user_id, "at": at})
+
+    async def set_password(self, user_id: str, password_hash: str, *, instead_of: str) -> bool:
+        """See ``UserStore``."""
+        values = {"user_id": user_id, "new_hash": password_hash, "old_hash": instead_of}
+        return await self._sql.count(_SET_PASSWORD, values) == 1
 
     async def hold_active(self, user_id: str) -> User | None:
         """See ``UserStore``."""
         return _user_of(await self._sql.row(_HOLD_ACTIVE, {"user_id": user_id}))
-
-    async def set_state(self, user_id: str, state: UserState) -> bool:
-        """See ``UserStore``."""
-        return await self._sql.count(_SET_STATE, {"user_id": user_id, "new_state": state}) == 1
 
     async def subject_owner(self, service_id: str, subject: str, new_owner_id: str, now: datetime) -> str:
         """See ``UserStore``."""
@@ -169,9 +217,24 @@ class SqlUsers:
         return tuple(row.id for row in await self._sql.rows(_OWNERS, {"user_id": user_id}))
 
 
+def _own_values(user: User) -> dict[str, Any]:
+    return {
+        "email": user.email,
+        "email_key": user.email.casefold() or None,
+        "display_name": user.display_name,
+        "role": user.role,
+        "state": user.state,
+        "messages_per_day": user.limits.messages_per_day,
+        "messages_per_month": user.limits.messages_per_month,
+        "version": user.version,
+    }
+
+
 def _user_of(row: Row[Any] | None) -> User | None:
-    if row is None:
-        return None
+    return None if row is None else _user_of_row(row)
+
+
+def _user_of_row(row: Row[Any]) -> User:
     return User(
         id=row.id,
         username=row.username,

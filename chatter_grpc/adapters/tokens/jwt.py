@@ -50,7 +50,7 @@ class JwtSigner:
         key = await self._keys.private(kid)
         if key is None:
             raise TokenInvalid
-        payload = {
+        payload: dict[str, str | int] = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": claims.user_id,
@@ -59,6 +59,9 @@ class JwtSigner:
             "iat": int(claims.issued_at.timestamp()),
             "exp": int(claims.expires_at.timestamp()),
         }
+        if claims.kind is TokenKind.ACCESS:
+            # As RFC 8693 has it, 4.2.
+            payload["scope"] = " ".join(sorted(claims.scopes))
         return jwt.encode(payload, key, algorithm=ALGORITHM, headers={"kid": kid, "typ": str(claims.kind)})
 
     async def verify(self, token: str, kind: TokenKind) -> Claims:
@@ -111,7 +114,14 @@ def _claims(payload: Mapping[str, object], kind: TokenKind) -> Claims:
         user_id=_text(payload["sub"]),
         issued_at=_moment(payload["iat"]),
         expires_at=_moment(payload["exp"]),
+        scopes=_scopes(payload.get("scope")) if kind is TokenKind.ACCESS else frozenset(),
     )
+
+
+def _scopes(value: object) -> frozenset[str]:
+    if not isinstance(value, str):
+        raise TokenInvalid
+    return frozenset(value.split())
 
 
 def _text(value: object) -> str:

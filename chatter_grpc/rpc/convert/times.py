@@ -1,9 +1,13 @@
 """Moments and spans of time, as the contract has them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from chatter_grpc.core.errors import FieldInvalid, FieldViolation
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
@@ -13,6 +17,19 @@ def timestamp(moment: datetime | None) -> Timestamp | None:
     message = Timestamp()
     message.FromDatetime(moment)
     return message
+
+
+def moment_of(message: Message, field: str) -> datetime | None:
+    """Return the moment in a field of a message, ``None`` where it is not set.
+
+    Raises ``FieldInvalid`` for one that is not between the years 1 and 9999, as the contract's language has it.
+    """
+    if not message.HasField(field):
+        return None
+    try:
+        return cast(Timestamp, getattr(message, field)).ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise FieldInvalid([FieldViolation(field=field, description="is no moment that there is")]) from None
 
 
 def duration(milliseconds: int | None) -> Duration | None:

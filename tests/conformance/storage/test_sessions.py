@@ -115,3 +115,42 @@ async def test_a_session_that_has_expired_is_not_open_any_more(storage: Storage)
     async with storage.write() as tx:
         assert not await tx.sessions.revoke(session.id, session.expires_at)
         assert await tx.sessions.revoke_all(session.user_id, session.expires_at) == ()
+
+
+async def test_ending_all_sessions_may_leave_one_open(storage: Storage) -> None:
+    kept, _ = await open_session(storage)
+    other, _ = await open_session(storage, kept.user_id)
+    async with storage.write() as tx:
+        assert await tx.sessions.revoke_all(kept.user_id, LATER, but=kept.id) == (other.id,)
+        assert await tx.sessions.get(kept.id) == kept
+
+
+async def test_holding_a_session_tells_whether_it_is_open(storage: Storage) -> None:
+    session, _ = await open_session(storage)
+    async with storage.write() as tx:
+        assert await tx.sessions.hold_open(session.id, LATER)
+        assert not await tx.sessions.hold_open(session.id, session.expires_at)
+        assert not await tx.sessions.hold_open("sess_none", LATER)
+        await tx.sessions.revoke(session.id, LATER)
+        assert not await tx.sessions.hold_open(session.id, LATER)
+
+
+async def test_who_ends_a_session_waits_for_what_holds_it_open(storage: Storage) -> None:
+    session, _ = await open_session(storage)
+    held, order = asyncio.Event(), list[str]()
+
+    async def use() -> None:
+        async with storage.write() as tx:
+            assert await tx.sessions.hold_open(session.id, LATER)
+            held.set()
+            await asyncio.sleep(0.05)
+            order.append("used")
+
+    async def end() -> None:
+        await held.wait()
+        async with storage.write() as tx:
+            assert await tx.sessions.revoke(session.id, LATER)
+            order.append("ended")
+
+    await asyncio.gather(use(), end())
+    assert order == ["used", "ended"]

@@ -47,3 +47,24 @@ async def test_of_several_transactions_at_once_exactly_one_inserts(storage: Stor
             return added
 
     assert sorted(await asyncio.gather(*(add(number) for number in range(4)))) == [False, False, False, True]
+
+
+async def test_rotating_retires_every_key_that_signs_and_no_other(storage: Storage) -> None:
+    long_ago, now = NOW - timedelta(days=9), NOW + timedelta(days=1)
+    first = a_key("k1", created_at=long_ago, retired_at=NOW - timedelta(days=8))
+    async with storage.write() as tx:
+        await tx.signing_keys.add_first(first)
+        await tx.signing_keys.add_first(a_key("k2"))
+        await tx.signing_keys.rotate(a_key("k3", created_at=now))
+        assert await tx.signing_keys.list() == (a_key("k3", created_at=now), a_key("k2", retired_at=now), first)
+
+
+async def test_of_several_that_rotate_at_once_the_last_one_signs(storage: Storage) -> None:
+    async def rotate(number: int) -> None:
+        async with storage.write() as tx:
+            await tx.signing_keys.rotate(a_key(f"k{number}", created_at=NOW + timedelta(seconds=number)))
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(rotate(number) for number in range(3)))
+    async with storage.read() as tx:
+        assert len([key for key in await tx.signing_keys.list() if key.retired_at is None]) == 1

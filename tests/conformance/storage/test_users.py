@@ -3,13 +3,15 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
 from chatter_grpc.core.ids import SUBJECT, new_id
+from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.storage import Storage
-from chatter_grpc.core.users import User, UserLimits, UserRole, UserState
+from chatter_grpc.core.users import User, UserFilter, UserLimits, UserRole, UserState
 from tests.support.records import NOW, a_conversation, a_user, store_user
 
 
@@ -106,21 +108,118 @@ async def test_a_login_is_recorded_and_leaves_the_hash_alone(storage: Storage) -
         assert await tx.users.get(user.id) == replace(user, last_login_at=at)
 
 
-async def test_a_login_may_bring_a_new_hash(storage: Storage) -> None:
-    user = await store_user(storage)
+async def test_a_password_is_set_only_instead_of_the_one_that_is_known(storage: Storage) -> None:
+    user, other = await store_user(storage), await store_user(storage)
+    without = await store_user(storage, password_hash=None)
     async with storage.write() as tx:
-        await tx.users.note_login(user.id, NOW, "new hash")
-        assert await tx.users.get(user.id) == replace(user, last_login_at=NOW, password_hash="new hash")
+        assert await tx.users.set_password(user.id, "new", instead_of="hash")
+        assert not await tx.users.set_password(user.id, "newer", instead_of="hash")
+        assert not await tx.users.set_password(without.id, "new", instead_of="hash")
+        assert not await tx.users.set_password("user_none", "new", instead_of="hash")
+        assert await tx.users.get(user.id) == replace(user, password_hash="new")
+        assert await tx.users.get(other.id) == other
 
 
-async def test_setting_a_state_tells_whether_it_was_another(storage: Storage) -> None:
-    user = await store_user(storage)
+async def test_replacing_an_account_sets_all_that_it_shows_of_itself(storage: Storage) -> None:
+    user, other = await store_user(storage), await store_user(storage)
+    changed = replace(
+        user,
+        email="Neu@Example.org",
+        display_name="",
+        role=UserRole.ADMIN,
+        state=UserState.DISABLED,
+        limits=UserLimits(messages_per_day=1, messages_per_month=2),
+        version=2,
+    )
     async with storage.write() as tx:
-        assert await tx.users.set_state(user.id, UserState.DISABLED)
-        assert not await tx.users.set_state(user.id, UserState.DISABLED)
-        assert await tx.users.get(user.id) == replace(user, state=UserState.DISABLED)
-        assert await tx.users.set_state(user.id, UserState.ACTIVE)
-        assert not await tx.users.set_state("user_none", UserState.DISABLED)
+        await tx.users.replace(changed)
+        assert await tx.users.get(user.id) == changed
+        assert await tx.users.find("neu@example.ORG") == changed
+        assert await tx.users.find(user.email) is None
+        assert await tx.users.get(other.id) == other
+        await tx.users.replace(replace(changed, limits=UserLimits(), email=""))
+        assert await tx.users.get(user.id) == replace(changed, limits=UserLimits(), email="")
+
+
+async def test_an_email_that_another_has_cannot_be_set(storage: Storage) -> None:
+    user, other = await store_user(storage), await store_user(storage)
+    with pytest.raises(EmailTaken):
+        async with storage.write() as tx:
+            await tx.users.replace(replace(user, email=other.email.upper()))
+    async with storage.read() as tx:
+        assert await tx.users.get(user.id) == user
+
+
+async def test_a_locked_account_waits_for_the_one_who_holds_it(storage: Storage) -> None:
+    user_id = (await store_user(storage, version=1)).id
+    seen = list[int]()
+
+    async def change() -> None:
+        async with storage.write() as tx:
+            user = await tx.users.lock(user_id)
+            assert user is not None
+            seen.append(user.version)
+            await asyncio.sleep(0.01)
+            await tx.users.replace(replace(user, version=user.version + 1))
+
+    await asyncio.gather(*(change() for _ in range(3)))
+    assert seen == [1, 2, 3]
+
+
+async def test_only_active_administrators_are_locked_as_such(storage: Storage) -> None:
+    admins = [await store_user(storage, role=UserRole.ADMIN) for _ in range(2)]
+    await store_user(storage, role=UserRole.ADMIN, state=UserState.DISABLED)
+    await store_user(storage)
+    async with storage.write() as tx:
+        assert await tx.users.lock_administrators() == tuple(sorted(admin.id for admin in admins))
+
+
+async def test_of_two_that_take_the_last_administrators_away_at_once_one_sees_the_other(storage: Storage) -> None:
+    admins = [await store_user(storage, role=UserRole.ADMIN) for _ in range(2)]
+    seen = list[int]()
+
+    async def demote(admin: User) -> None:
+        async with storage.write() as tx:
+            seen.append(len(await tx.users.lock_administrators()))
+            await asyncio.sleep(0.02)
+            await tx.users.replace(replace(admin, role=UserRole.MEMBER))
+
+    await asyncio.gather(*map(demote, admins))
+    assert seen == [2, 1]
+
+
+async def listed(storage: Storage, **wanted: Any) -> list[str]:
+    async with storage.read() as tx:
+        page = await tx.users.list(UserFilter(**wanted), PageRequest())
+    return [user.username for user in page.items]
+
+
+async def test_accounts_are_listed_latest_first_and_by_what_is_wanted(storage: Storage) -> None:
+    later = [NOW + timedelta(seconds=number) for number in range(4)]
+    await store_user(storage, username="ada", email="x@Example.org", display_name="", created_at=later[0])
+    await store_user(storage, username="root", role=UserRole.ADMIN, email="r@r", display_name="", created_at=later[1])
+    off = {"state": UserState.DISABLED, "role": UserRole.ADMIN}
+    await store_user(storage, username="off", **off, email="", display_name="100% A_da", created_at=later[2])
+    assert await listed(storage) == ["off", "root", "ada"]
+    assert await listed(storage, role=UserRole.ADMIN) == ["off", "root"]
+    assert await listed(storage, role=UserRole.ADMIN, state=UserState.ACTIVE) == ["root"]
+    assert await listed(storage, state=UserState.DISABLED) == ["off"]
+    assert await listed(storage, text="DA") == ["off", "ada"]
+    assert await listed(storage, text="example.ORG") == ["ada"]
+    assert [await listed(storage, text=text) for text in ("0%", "a_d", "%", "_")] == [["off"]] * 4
+    assert await listed(storage, text="nobody") == []
+
+
+async def test_a_list_of_accounts_goes_on_where_the_page_ended(storage: Storage) -> None:
+    made = [await store_user(storage, created_at=NOW + timedelta(seconds=number // 2)) for number in range(5)]
+    found = list[str]()
+    page = None
+    async with storage.read() as tx:
+        while page is None or page.next is not None:
+            after = None if page is None else page.next
+            page = await tx.users.list(UserFilter(), PageRequest(size=2, after=after))
+            found += [user.id for user in page.items]
+    assert found == [user.id for user in reversed(made)]
 
 
 async def test_a_subject_has_one_owner_made_on_first_use(storage: Storage) -> None:
@@ -156,7 +255,7 @@ async def test_holding_an_account_tells_whether_it_is_active(storage: Storage) -
     async with storage.write() as tx:
         assert await tx.users.hold_active(user.id) == user
         assert await tx.users.hold_active("user_none") is None
-        await tx.users.set_state(user.id, UserState.DISABLED)
+        await tx.users.replace(replace(user, state=UserState.DISABLED))
         assert await tx.users.hold_active(user.id) is None
 
 
@@ -174,7 +273,7 @@ async def test_who_disables_an_account_waits_for_what_holds_it_active(storage: S
     async def disable() -> None:
         await held.wait()
         async with storage.write() as tx:
-            await tx.users.set_state(user.id, UserState.DISABLED)
+            await tx.users.lock(user.id)
             order.append("disabled")
 
     await asyncio.gather(start_something(), disable())

@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from chatter_grpc.core import accounts
+from chatter_grpc.core import accounts, api_key_service
 from chatter_grpc.core.accounts import AccountUnknown
 from chatter_grpc.core.callers import Scope
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, Memory, ModelSettings
-from chatter_grpc.core.errors import EmailTaken, FieldInvalid, StorageUnavailable, UsernameTaken
+from chatter_grpc.core.errors import ApiKeysExhausted, EmailTaken, FieldInvalid, StorageUnavailable, UsernameTaken
 from chatter_grpc.core.ids import CONVERSATION, MESSAGE, RUN, new_id
 from chatter_grpc.core.messages import Message, TextPart, sha256_of
 from chatter_grpc.core.models import Role
@@ -106,8 +106,10 @@ async def test_many_services_have_no_email_and_no_password(replica: Replica) -> 
         ("k", [], None, "scopes"),
         ("k", ["chat:read", "everything"], None, "scopes"),
         ("k", ["act_as"], None, "scopes"),
-        ("k", ["chat:read"], 0, "expires_at"),
-        ("k", ["chat:read"], -1, "expires_at"),
+        ("k", ["chat:read"], 0, "expire_time"),
+        ("k", ["chat:read"], -1, "expire_time"),
+        ("k", ["users:read"], None, "scopes"),
+        ("k", ["chat:read", "users:write"], None, "scopes"),
     ],
 )
 async def test_a_key_that_breaks_a_rule_is_not_given_out(
@@ -121,13 +123,40 @@ async def test_a_key_that_breaks_a_rule_is_not_given_out(
     assert await replica.accounts.list_api_keys("ada") == ()
 
 
-async def test_an_account_has_no_more_keys_than_are_listed(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "MAX_KEYS", 1)
+async def test_an_account_has_only_so_many_valid_keys(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_key_service, "MAX_KEYS", 1)
     await replica.sign_up()
-    await replica.accounts.create_api_key(login="ada", name="k", scopes=[Scope.CHAT_READ], expires_at=None)
-    with pytest.raises(FieldInvalid):
-        await replica.accounts.create_api_key(login="ada", name="k", scopes=[Scope.CHAT_READ], expires_at=None)
+    given = {"login": "ada", "name": "k", "scopes": [Scope.CHAT_READ]}
+    first = await replica.accounts.create_api_key(**given, expires_at=None)
+    with pytest.raises(ApiKeysExhausted):
+        await replica.accounts.create_api_key(**given, expires_at=None)
     assert len(await replica.accounts.list_api_keys("ada")) == 1
+    await replica.accounts.revoke_api_key(first.key.prefix)
+    expiring = await replica.accounts.create_api_key(**given, expires_at=replica.clock.now + timedelta(hours=1))
+    replica.clock.advance(3600)
+    last = await replica.accounts.create_api_key(**given, expires_at=None)
+    listed = await replica.accounts.list_api_keys("ada")
+    assert [key.id for key in listed] == [first.key.id, expiring.key.id, last.key.id]
+
+
+async def test_a_list_of_keys_is_whole_however_long(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MAX_SIZE", 2)
+    await replica.sign_up()
+    made = [
+        await replica.accounts.create_api_key(login="ada", name="k", scopes=["chat:read"], expires_at=None)
+        for _ in range(5)
+    ]
+    assert await replica.accounts.list_api_keys("ada") == tuple(issued.key for issued in made)
+
+
+async def test_the_scopes_of_administration_are_for_the_keys_of_administrators(replica: Replica) -> None:
+    await replica.accounts.create_admin(username="root", email="r@r", password=PASSWORD)
+    given = {"login": "root", "name": "k", "expires_at": None}
+    issued = await replica.accounts.create_api_key(**given, scopes=["users:read"])
+    caller = await replica.authenticator.authenticate(issued.text)
+    assert caller.scopes == {"users:read"}
+    with pytest.raises(FieldInvalid):
+        await replica.accounts.create_api_key(**given, scopes=["act_as"])
 
 
 async def test_keys_are_listed_in_order_with_what_became_of_them(replica: Replica) -> None:

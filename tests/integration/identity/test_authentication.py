@@ -118,7 +118,9 @@ async def test_a_key_that_was_changed_by_hand_is_noticed_after_a_while(replica: 
     issued = await give_key(replica)
     await replica.authenticator.authenticate(issued.text, "")
     async with replica.storage.write() as tx:
-        await tx.users.set_state(service_id, UserState.DISABLED)
+        service = await tx.users.lock(service_id)
+        assert service is not None
+        await tx.users.replace(replace(service, state=UserState.DISABLED))
     replica.clock.advance(KEY_TTL.total_seconds())
     await replica.watch.poll()
     with pytest.raises(AccountDisabled):

@@ -98,7 +98,8 @@ async def test_a_hash_with_old_parameters_is_made_again_at_login(replica: Replic
     user = await replica.sign_up()
     weak = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1).hash(PASSWORD)
     async with replica.storage.write() as tx:
-        await tx.users.note_login(user.id, replica.clock.now, weak)
+        assert user.password_hash is not None
+        await tx.users.set_password(user.id, weak, instead_of=user.password_hash)
     await replica.log_in()
     async with replica.storage.read() as tx:
         stored = await tx.users.get(user.id)

@@ -148,7 +148,9 @@ async def test_an_account_that_was_disabled_behind_its_sessions_is_not_refreshed
 ) -> None:
     caller = await replica.authenticator.authenticate(first.access_token, "")
     async with replica.storage.write() as tx:
-        await tx.users.set_state(caller.actor_id, UserState.DISABLED)
+        user = await tx.users.lock(caller.actor_id)
+        assert user is not None
+        await tx.users.replace(replace(user, state=UserState.DISABLED))
     with pytest.raises(AccountDisabled):
         await replica.auth.refresh(first.refresh_token)
 

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatter_grpc.adapters.tokens.jwt import MAX_TOKEN_LENGTH
+from chatter_grpc.core.callers import SESSION_SCOPES
 from chatter_grpc.core.errors import ApiKeyInvalid, CredentialsMissing, TokenExpired, TokenInvalid
 from chatter_grpc.core.tokens import TokenKind, TokenPair
 from tests.support.databases import SqliteFiles
@@ -115,7 +116,8 @@ async def attack(replica: Replica, pair: TokenPair) -> Attack:
 
 async def test_the_table_below_begins_with_a_good_token(replica: Replica, attack: Attack) -> None:
     assert attack.header == {"alg": "EdDSA", "kid": replica.keys.kid, "typ": "at+jwt"}
-    assert set(attack.payload) == {"iss", "aud", "sub", "sid", "jti", "iat", "exp"}
+    assert set(attack.payload) == {"iss", "aud", "sub", "sid", "jti", "iat", "exp", "scope"}
+    assert attack.payload["scope"].split() == sorted(SESSION_SCOPES)
     assert (attack.payload["iss"], attack.payload["aud"]) == (ISSUER, AUDIENCE)
     caller = await replica.authenticator.authenticate(attack.signed(attack.header, attack.payload), "")
     assert caller.session_id == attack.payload["sid"]
@@ -172,6 +174,8 @@ ATTACKS: dict[str, Callable[[Attack], str]] = {
     "an empty subject": lambda a: a.with_claims(sub=""),
     "a subject that is no text": lambda a: a.with_claims(sub=7),
     "no session": lambda a: a.without_claim("sid"),
+    "no scope": lambda a: a.without_claim("scope"),
+    "a scope that is a list": lambda a: a.with_claims(scope=["chat:read"]),
     "a session that is no text": lambda a: a.with_claims(sid=[a.payload["sid"]]),
     "no token id": lambda a: a.without_claim("jti"),
     "a token id that is no text": lambda a: a.with_claims(jti=1),

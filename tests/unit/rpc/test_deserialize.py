@@ -55,6 +55,8 @@ def test_every_method_of_a_registered_service_is_guarded() -> None:
     stand_in: Any = server
     user_service_pb2_grpc.add_UserServiceServicer_to_server(servicer, stand_in)
     assert server.services == ["chatter.v1.UserService"]
-    (handler,) = sink.handlers["chatter.v1.UserService"].values()
-    assert handler.request_deserializer(b"\xff") == Malformed()
-    assert handler.request_deserializer(b"x" * 11) == Oversized(size_bytes=11, max_bytes=10)
+    handlers = sink.handlers["chatter.v1.UserService"]
+    assert handlers
+    for handler in handlers.values():
+        assert handler.request_deserializer(b"\xff") == Malformed()
+        assert handler.request_deserializer(b"x" * 11) == Oversized(size_bytes=11, max_bytes=10)
