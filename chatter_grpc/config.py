@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -57,6 +58,14 @@ class Settings(BaseSettings):
 
     database_seconds: Seconds = 10.0
     """How long a connection, and each statement, is waited for."""
+
+    redis_url: SecretStr | None = None
+    """`redis://host`, `rediss://host` or `unix:///path`: what servers on one database share their limits and wake-ups
+    through. Nothing is lost with it: while it is away each process counts for itself, and PostgreSQL carries wake-ups.
+    Unset: always so."""
+
+    redis_milliseconds: Annotated[int, Field(ge=1, le=60_000)] = 100
+    """How long Redis is waited for. After three answers in a row that came too late nobody waits until it is back."""
 
     secret: SecretStr | None = None
     """The secret from which all keys are derived, the same on all replicas, at least 32 bytes. Unset in embedded mode:
@@ -126,6 +135,14 @@ class Settings(BaseSettings):
 
     start_calls_per_minute: Count = 120
     """Calls of the rate class `start`, which start runs, for each caller."""
+
+    streams_per_caller: Annotated[int, Field(ge=0, le=1_000_000)] = 100
+    """Streams that one caller may have open at a time; 0: any number. On all servers together where there is Redis, on
+    each of them otherwise."""
+
+    trusted_proxies: tuple[str, ...] = ()
+    """Proxies in front of the server: addresses, networks such as `10.0.0.0/8`, or `unix` for whoever may open its unix
+    socket. Of calls that they pass on, `x-forwarded-for` names the client, for limits and for the audit log."""
 
     max_request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
     """Larger requests are refused."""
@@ -210,6 +227,17 @@ class Settings(BaseSettings):
         found = re.fullmatch(r"unix:/.+|.+:(?P<port>\d{1,5})", value)
         if found is None or int(found["port"] or 0) > 65_535:
             raise ValueError("expected host:port with a port up to 65535, or unix:/path")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if each != "unix":
+                try:
+                    ip_network(each, strict=False)
+                except ValueError:
+                    raise ValueError("expected addresses, networks such as 10.0.0.0/8, or unix") from None
         return value
 
     @property

@@ -4,6 +4,7 @@ from chatter_grpc import __version__
 from chatter_grpc.config import Settings
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.limits import Limit
+from chatter_grpc.rpc.peers import TrustedProxies
 from chatter_grpc.rpc.policy import RateClass
 from chatter_grpc.rpc.server import EdgeSettings, TransportSettings
 from chatter_grpc.rpc.services.system import ServerFacts
@@ -24,6 +25,8 @@ def edge_settings(settings: Settings, certificate: Certificate | None) -> EdgeSe
             RateClass.WRITE: Limit(amount=settings.write_calls_per_minute, seconds=60),
             RateClass.START: Limit(amount=settings.start_calls_per_minute, seconds=60),
         },
+        streams_per_caller=settings.streams_per_caller,
+        trusted_proxies=TrustedProxies(settings.trusted_proxies),
         certificate=certificate,
         transport=TransportSettings(
             keepalive=settings.keepalive_seconds,

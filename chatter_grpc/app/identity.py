@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from chatter_grpc.adapters.memory.limits import MemoryRateLimiter
 from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.adapters.tokens.api_keys import KeyedHasher
 from chatter_grpc.adapters.tokens.jwt import JwtSigner
@@ -22,7 +21,7 @@ from chatter_grpc.core.api_key_service import ApiKeys
 from chatter_grpc.core.auth import Auth, AuthSettings
 from chatter_grpc.core.authentication import Authenticator
 from chatter_grpc.core.clock import utc_now
-from chatter_grpc.core.limits import Limit
+from chatter_grpc.core.limits import Limit, RateLimiter
 from chatter_grpc.core.revocation_watch import RevocationWatch
 
 ISSUER: Final = "chatter"
@@ -41,7 +40,6 @@ class Identity:
     api_keys: ApiKeys
     authenticator: Authenticator
     revocations: RevocationWatch
-    limiter: MemoryRateLimiter
 
 
 @asynccontextmanager
@@ -58,7 +56,9 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
         )
 
 
-async def build_identity(stack: AsyncExitStack, storage: SqlStorage, keys: DerivedKeys, settings: Settings) -> Identity:
+async def build_identity(
+    stack: AsyncExitStack, storage: SqlStorage, keys: DerivedKeys, limiter: RateLimiter, settings: Settings
+) -> Identity:
     """Build what knows callers, with the keys that sign their tokens."""
     revocations = RevocationWatch(
         storage,
@@ -70,7 +70,6 @@ async def build_identity(stack: AsyncExitStack, storage: SqlStorage, keys: Deriv
     tokens = JwtSigner(ring, issuer=ISSUER, audience=AUDIENCE)
     passwords = Argon2Hasher()
     stack.push_async_callback(passwords.close)
-    limiter = MemoryRateLimiter()
     auth = Auth(
         storage=storage,
         passwords=passwords,
@@ -82,7 +81,7 @@ async def build_identity(stack: AsyncExitStack, storage: SqlStorage, keys: Deriv
     key_hasher = KeyedHasher(keys.api_keys)
     authenticator = Authenticator(storage=storage, tokens=tokens, key_hasher=key_hasher, watch=revocations)
     api_keys = ApiKeys(storage=storage, key_hasher=key_hasher, announce=revocations.apply, clock=utc_now)
-    return Identity(auth=auth, api_keys=api_keys, authenticator=authenticator, revocations=revocations, limiter=limiter)
+    return Identity(auth=auth, api_keys=api_keys, authenticator=authenticator, revocations=revocations)
 
 
 def _auth_settings(settings: Settings) -> AuthSettings:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from chatter_grpc.adapters.langgraph.engine import LangGraphEngine
-from chatter_grpc.adapters.memory.wakeups import MemoryWakeUps
 from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.config import Settings
 from chatter_grpc.core.asking import Asking
@@ -18,6 +17,7 @@ from chatter_grpc.core.runs.reader import Readers
 from chatter_grpc.core.runs.reaper import Reaper
 from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
+from chatter_grpc.core.runs.wakeups import WakeUps
 
 LEASE_RENEWALS: Final = 3
 
@@ -30,13 +30,12 @@ class AtWork:
     readers: Readers
     reaper: Reaper
     claimer: Claimer
-    wakeups: MemoryWakeUps
+    wakeups: WakeUps
     committer: GroupCommitter
 
 
-def build_runs(storage: SqlStorage, log: LogCommitter, asking: Asking, settings: Settings) -> AtWork:
+def build_runs(storage: SqlStorage, log: LogCommitter, asking: Asking, wakeups: WakeUps, settings: Settings) -> AtWork:
     """Build what carries runs in this process."""
-    wakeups = MemoryWakeUps()
     committer = GroupCommitter(log, wakeups.notify, CommitSettings(interval=settings.commit_milliseconds / 1000))
     lease = settings.lease_seconds
     run_settings = RunSettings(time_limit=settings.run_seconds, lease=lease, renew=lease / LEASE_RENEWALS)

@@ -15,6 +15,7 @@ from chatter_grpc.app.edge import edge_settings
 from chatter_grpc.app.identity import build_identity
 from chatter_grpc.app.models import open_asking, open_models
 from chatter_grpc.app.runs import AtWork, build_runs
+from chatter_grpc.app.shared import Shared, open_shared
 from chatter_grpc.app.storage import keys_of, open_database
 from chatter_grpc.app.tls import certificate_watch, open_certificate
 from chatter_grpc.config import Settings
@@ -76,6 +77,7 @@ class Server:
 
     edge: EdgeServer
     at_work: AtWork
+    shared: Shared
     revocations: RevocationWatch
     address: str = ""
 
@@ -86,7 +88,7 @@ class Server:
         except TimeoutError as error:
             raise StorageUnavailable from error
         background.start("revocations", self.revocations.run())
-        background.start("wake-ups", self.at_work.wakeups.run())
+        self.shared.start(background)
         background.start("committer", self.at_work.committer.run())
         if settings.embedded:
             # Nobody else uses this database: whatever is marked as at work was left by a process that is gone.
@@ -124,8 +126,9 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     log = await open_committer(database)
     stack.push_async_callback(log.close)
     asking = await open_asking(stack, models)
-    at_work = build_runs(storage, log, asking, settings)
-    identity = await build_identity(stack, storage, keys, settings)
+    shared = await open_shared(stack, settings, keys, database)
+    at_work = build_runs(storage, log, asking, shared.wakeups, settings)
+    identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
     limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner)
     starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)
@@ -150,9 +153,10 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
         streams=RunStreams(CursorSigner(keys.cursors), identity.revocations),
         models=models,
         authenticator=identity.authenticator,
-        limiter=identity.limiter,
+        limiter=shared.limiter,
+        slots=shared.slots,
         storage=storage,
         page_tokens=PageTokenSigner(keys.page_tokens),
     )
     edge = EdgeServer(services, edge_settings(settings, certificate))
-    return Server(edge=edge, at_work=at_work, revocations=identity.revocations)
+    return Server(edge=edge, at_work=at_work, shared=shared, revocations=identity.revocations)

@@ -146,6 +146,14 @@ class Auth:
             raise RefreshTokenReused
         return await self._pair(successor, user)
 
+    async def session_of(self, refresh_token: str) -> str | None:
+        """Return the session of a refresh token that was signed here, used or not; ``None`` for any other text."""
+        try:
+            claims = await self._tokens.verify(refresh_token, TokenKind.REFRESH)
+        except ChatterError:
+            return None
+        return claims.session_id
+
     async def logout(self, caller: Caller) -> None:
         """End the session that the call came with; raises ``SessionRequired`` where it came with an API key."""
         if caller.session_id is None:

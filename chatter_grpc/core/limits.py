@@ -1,4 +1,4 @@
-"""Rate limits: how much of something is allowed in a window of time, and the port that counts."""
+"""Limits: how much of something is allowed in a window of time or at the same time, and the ports that count."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -34,4 +34,23 @@ class RateLimiter(Protocol):
 
     async def clear(self, key: str, limit: Limit) -> None:
         """Forget the hits under ``key``."""
+        ...
+
+
+class Slots(Protocol):
+    """Counts what is in use at the same time; counting and deciding are one atomic step.
+
+    A slot that its process does not free, because it is gone, comes back by itself.
+    """
+
+    async def take(self, key: str, amount: int) -> str | None:
+        """Take one of ``amount`` slots under ``key`` and return what frees it; ``None`` where none is left."""
+        ...
+
+    async def free(self, key: str, slot: str) -> None:
+        """Give a slot back; once more does no harm."""
+        ...
+
+    async def run(self) -> None:
+        """Keep what is held here from coming back by itself, until cancelled."""
         ...

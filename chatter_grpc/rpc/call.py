@@ -12,10 +12,11 @@ from chatter_grpc.core.requests import RequestKey
 class Call:
     """One call. Each field is set once: the first four when it arrives, the rest by the interceptor it names.
 
-    ``method`` is the full name, such as ``/chatter.v1.ChatService/GetMessage``. ``peer`` is the address without its
-    port, empty on a unix socket. ``started`` is in seconds by ``time.perf_counter``. ``caller`` comes with
-    authentication and stays ``None`` on public methods; ``request_key`` with the idempotency key, ``None`` where the
-    request has no request id. ``trailing`` gathers what the answer carries as trailing metadata.
+    ``method`` is the full name, such as ``/chatter.v1.ChatService/GetMessage``. ``peer`` is the client's address
+    without its port, by a trusted proxy's word where there is one; empty on a unix socket. ``started`` is in seconds by
+    ``time.perf_counter``. ``caller`` comes with authentication and stays ``None`` on public methods; ``request_key``
+    with the idempotency key, ``None`` where the request has no request id. ``trailing`` gathers what the answer carries
+    as trailing metadata.
     """
 
     id: str

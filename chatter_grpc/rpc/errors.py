@@ -36,6 +36,7 @@ from chatter_grpc.core.errors import (
     FieldInvalid,
     FieldViolation,
     MessageNotFound,
+    MessageQuotaExceeded,
     PageTokenInvalid,
     RunNotFound,
     SearchQueryEmpty,
@@ -170,7 +171,8 @@ def pushback_of(error: ChatterError, code: grpc.StatusCode) -> tuple[tuple[str, 
     if code not in {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE}:
         return ()
     seconds = DEFAULT_PUSHBACK_SECONDS if error.retry_after is None else error.retry_after
-    wait = -1 if seconds > LONGEST_PUSHBACK_SECONDS else milliseconds(seconds)
+    never = seconds > LONGEST_PUSHBACK_SECONDS or isinstance(error, MessageQuotaExceeded)
+    wait = -1 if never else milliseconds(seconds)
     return ((PUSHBACK, str(wait)),)
 
 

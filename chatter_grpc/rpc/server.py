@@ -1,7 +1,7 @@
 """The gRPC server: the services, the chain of interceptors that each call passes, health, reflection and the stop."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
@@ -21,7 +21,7 @@ from chatter_grpc.core.authentication import Authenticator
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.forking import Forking
-from chatter_grpc.core.limits import Limit, RateLimiter
+from chatter_grpc.core.limits import Limit, RateLimiter, Slots
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.models import ModelCatalogue
@@ -44,9 +44,11 @@ from chatter_grpc.rpc.interceptors.errors import ErrorsInterceptor
 from chatter_grpc.rpc.interceptors.idempotency import IdempotencyInterceptor
 from chatter_grpc.rpc.interceptors.layer import Layer
 from chatter_grpc.rpc.interceptors.rate_limit import RateLimitInterceptor
+from chatter_grpc.rpc.interceptors.stream_limit import StreamLimitInterceptor
 from chatter_grpc.rpc.interceptors.validation import ValidationInterceptor
 from chatter_grpc.rpc.listening import listen
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
+from chatter_grpc.rpc.peers import TrustedProxies
 from chatter_grpc.rpc.policy import RateClass, read_policies
 from chatter_grpc.rpc.rules import request_rules
 from chatter_grpc.rpc.services.auth import AuthService
@@ -78,6 +80,7 @@ class Services:
     models: ModelCatalogue
     authenticator: Authenticator
     limiter: RateLimiter
+    slots: Slots
     storage: Storage
     page_tokens: PageTokenSigner
 
@@ -103,13 +106,16 @@ class EdgeSettings:
     """How the edge serves.
 
     ``listen`` is ``host:port`` (port 0: any free one) or ``unix:/path``; without a certificate the connection is not
-    encrypted. ``limits`` has one for every rate class. ``show_requests`` logs requests, redacted, at debug level.
+    encrypted. ``limits`` has one for every rate class; ``streams_per_caller`` is 0 for any number. Of calls from
+    ``trusted_proxies`` the client is the one that they name. ``show_requests`` logs requests, redacted, at debug level.
     ``share_port`` lets several processes listen on one port.
     """
 
     listen: str
     facts: ServerFacts
     limits: Mapping[RateClass, Limit]
+    streams_per_caller: int = 0
+    trusted_proxies: TrustedProxies = field(default_factory=TrustedProxies)
     certificate: Certificate | None = None
     transport: TransportSettings = TransportSettings()
     show_requests: bool = False
@@ -154,13 +160,17 @@ def interceptors(services: Services, settings: EdgeSettings) -> Sequence[Layer]:
     """Return the chain that every call passes, outermost first; health and reflection pass by."""
     policies = read_policies(SERVICES)
     requests = {name: method.input_type for name, method in methods_of(SERVICES)}
+    streams = [name for name, method in methods_of(SERVICES) if method.server_streaming]
+    amount = settings.streams_per_caller
+    stream_limit = [StreamLimitInterceptor(streams, services.slots, amount)] if amount else []
     return (
-        CallIdInterceptor(policies),
+        CallIdInterceptor(policies, settings.trusted_proxies),
         AccessLogInterceptor(policies, show_requests=settings.show_requests),
         ErrorsInterceptor(policies),
         AuthenticationInterceptor(policies, services.authenticator),
         AuthorizationInterceptor(policies),
-        RateLimitInterceptor(policies, services.limiter, settings.limits),
+        RateLimitInterceptor(policies, services.limiter, settings.limits, services.auth.session_of),
+        *stream_limit,
         ValidationInterceptor(request_rules(SERVICES)),
         IdempotencyInterceptor(requests),
         AuditInterceptor(policies),

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from chatter_grpc._gen.chatter.v1 import chat_service_pb2, content_pb2, conversation_pb2
 from chatter_grpc.adapters.langgraph.engine import LangGraphEngine
+from chatter_grpc.adapters.memory.slots import MemorySlots
 from chatter_grpc.adapters.memory.wakeups import MemoryWakeUps
 from chatter_grpc.adapters.models.catalogue import ConfiguredModels
 from chatter_grpc.adapters.models.facts import ModelFacts
@@ -36,6 +37,7 @@ from chatter_grpc.core.user_service import Users
 from chatter_grpc.core.users import User
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
+from chatter_grpc.rpc.peers import TrustedProxies
 from chatter_grpc.rpc.policy import RateClass
 from chatter_grpc.rpc.server import EdgeServer, EdgeSettings, Services
 from chatter_grpc.rpc.services.run_stream import RunStreams
@@ -174,6 +176,8 @@ class EdgeOptions:
     limits: Mapping[RateClass, Limit] = field(default_factory=lambda: UNLIMITED)
     model: ScriptedChat
     show_requests: bool = True
+    streams_per_caller: int = 0
+    trusted_proxies: Sequence[str] = ()
 
 
 def bearer(token: str) -> Metadata:
@@ -226,6 +230,7 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
             models=models,
             authenticator=replica.authenticator,
             limiter=replica.limiter,
+            slots=MemorySlots(),
             storage=storage,
             page_tokens=PageTokenSigner(b"p" * 32),
         )
@@ -257,5 +262,7 @@ def edge_settings(address: str, options: EdgeOptions) -> EdgeSettings:
         listen=address,
         facts=ServerFacts(version="0.0.0-test", registration_open=True, max_request_bytes=MAX_REQUEST_BYTES),
         limits=options.limits,
+        streams_per_caller=options.streams_per_caller,
+        trusted_proxies=TrustedProxies(options.trusted_proxies),
         show_requests=options.show_requests,
     )

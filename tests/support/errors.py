@@ -62,4 +62,6 @@ EXAMPLES: tuple[ChatterError, ...] = (
     errors.ImagesNotTaken(model="a/b"),
     errors.ContextExceeded(model="a/b", estimated_tokens=2, context_tokens=1),
     errors.ResponseSchemaViolated(model="a/b"),
+    errors.TooManyStreams(limit=100),
+    errors.MessageQuotaExceeded(period="day", limit=1000, retry_after=3),
 )

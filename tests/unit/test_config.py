@@ -19,6 +19,8 @@ EFFECTS = {
     "database_url": "which database holds the data; that a secret is asked for",
     "database_pool_size": "how many connections the process opens at most",
     "database_seconds": "when a call is answered STORAGE_UNAVAILABLE",
+    "redis_url": "that servers share one count of calls, and wake one another through it",
+    "redis_milliseconds": "when a Redis that does not answer is taken for away",
     "secret": "which tokens, API keys and cursors are taken",
     "listen": "the address that is announced and served",
     "tls_cert_file": "that connections are encrypted, and the certificate that they are shown",
@@ -40,6 +42,8 @@ EFFECTS = {
     "read_calls_per_minute": "RATE_LIMITED with the limit class read",
     "write_calls_per_minute": "RATE_LIMITED with the limit class write",
     "start_calls_per_minute": "RATE_LIMITED with the limit class start",
+    "streams_per_caller": "TOO_MANY_STREAMS",
+    "trusted_proxies": "whose calls count together, and the address in the log",
     "max_request_bytes": "REQUEST_TOO_LARGE; GetServerInfo.max_request_bytes",
     "default_model": "GetServerInfo.default_model; the model of a message",
     "openai_api_key": "the authorization that the provider is sent",
@@ -143,6 +147,8 @@ def test_a_variable_that_is_no_setting_is_refused_with_the_closest_one(monkeypat
         ("LISTEN", "127.0.0.1:http"),
         ("LISTEN", ":50051"),
         ("OPENAI_MODELS", "gpt-4o"),
+        ("TRUSTED_PROXIES", '["10.0.0.0/8", "a proxy"]'),
+        ("TRUSTED_PROXIES", '["10.0.0.0/33"]'),
         ("ENDPOINTS", '{"local": {"models": ["llama"]}}'),
         ("ENDPOINTS", '{"local": {"base_url": "http://x", "models": [], "api_kee": "k"}}'),
     ],
@@ -174,6 +180,7 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATTER_SECRET", "planted")
     monkeypatch.setenv("CHATTER_DATABASE_URL", "postgresql://user:planted@host/name")
+    monkeypatch.setenv("CHATTER_REDIS_URL", "redis://:planted@host")
     monkeypatch.setenv("CHATTER_OPENAI_API_KEY", "planted")
     endpoint = '{"base_url": "http://x", "models": ["m"], "api_key": "planted"}'
     monkeypatch.setenv("CHATTER_ENDPOINTS", f'{{"local": {endpoint}}}')

@@ -25,12 +25,16 @@ class SecretRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedKeys:
-    """One key of 32 bytes for each purpose, so that none can stand in for another."""
+    """One key of 32 bytes for each purpose, so that none can stand in for another.
+
+    ``namespace`` is no key: it tells those who share this secret from others, wherever they meet.
+    """
 
     cursors: bytes = field(repr=False)
     page_tokens: bytes = field(repr=False)
     api_keys: bytes = field(repr=False)
     sealing: bytes = field(repr=False)
+    namespace: str
 
 
 def derive_keys(secret: bytes) -> DerivedKeys:
@@ -44,6 +48,7 @@ def derive_keys(secret: bytes) -> DerivedKeys:
         page_tokens=derive("page-tokens"),
         api_keys=derive("api-keys"),
         sealing=derive("sealing"),
+        namespace=derive("namespace").hex()[:16],
     )
 
 

@@ -2,12 +2,13 @@
 
 import re
 import time
+from collections.abc import Collection
 from typing import Any, Final
-from urllib.parse import unquote
 
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.rpc.call import CURRENT, Call
 from chatter_grpc.rpc.interceptors.layer import Context, Layer, Next, proceed
+from chatter_grpc.rpc.peers import TrustedProxies
 
 CALL_ID: Final = "x-call-id"
 # Where a client or a proxy names the call, the first one first.
@@ -22,12 +23,17 @@ class CallIdInterceptor(Layer):
     it comes back in trailing metadata as ``x-call-id``.
     """
 
+    def __init__(self, methods: Collection[str], proxies: TrustedProxies) -> None:
+        super().__init__(methods)
+        self._proxies = proxies
+
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Open the record, go on, and send the trailing metadata."""
+        metadata = context.invocation_metadata() or ()
         call = Call(
-            id=sent_id(context.invocation_metadata() or ()) or new_id("call"),
+            id=sent_id(metadata) or new_id("call"),
             method=method_name,
-            peer=address_of(context.peer()),
+            peer=self._proxies.client_of(context.peer(), metadata),
             started=time.perf_counter(),
         )
         call.trailing.append((CALL_ID, call.id))
@@ -45,11 +51,3 @@ def sent_id(metadata: Any) -> str | None:
         if isinstance(value, str) and WELL_FORMED.fullmatch(value):
             return value
     return None
-
-
-def address_of(peer: str) -> str:
-    """Return the address of a peer such as ``ipv4:10.0.0.1:4711`` or ``ipv6:%5B::1%5D:4711``; empty for a socket."""
-    family, _, rest = peer.partition(":")
-    if family not in {"ipv4", "ipv6"}:
-        return ""
-    return unquote(rest).rpartition(":")[0].strip("[]")

@@ -1,7 +1,7 @@
-"""Counts calls against the limits of their class, per owner, or per network where a method is public."""
+"""Counts calls against the limits of their class, per owner; where a method is public, per session or network."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from chatter_grpc.core.errors import RateLimited
@@ -17,15 +17,27 @@ REMAINING: Final = "ratelimit-remaining"
 RESET: Final = "ratelimit-reset"
 
 
+REFRESH_TOKEN: Final = "refresh_token"
+# Longer ones are not looked at before they are counted.
+LONGEST_TOKEN: Final = 4096
+
+SessionOf = Callable[[str], Awaitable[str | None]]
+
+
 class RateLimitInterceptor(Layer):
     """Refuses calls beyond a limit with ``RateLimited``.
 
     Trailing metadata tells the state of the limit: units in all, units left, and in how many seconds there are more.
-    Calls over a unix socket count together on public methods: they have no address.
+    Calls over a unix socket count together on public methods: they have no address. ``session_of`` tells the session of
+    a refresh token: those who share an address have sessions of their own.
     """
 
     def __init__(
-        self, policies: Mapping[str, MethodPolicy], limiter: RateLimiter, limits: Mapping[RateClass, Limit]
+        self,
+        policies: Mapping[str, MethodPolicy],
+        limiter: RateLimiter,
+        limits: Mapping[RateClass, Limit],
+        session_of: SessionOf,
     ) -> None:
         super().__init__(policies)
         for name, policy in policies.items():
@@ -34,13 +46,15 @@ class RateLimitInterceptor(Layer):
         self._policies = policies
         self._limiter = limiter
         self._limits = limits
+        self._session_of = session_of
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Count the call, then go on."""
         policy = self._policies[method_name]
         limit = self._limits[policy.rate_class]
         call = current_call()
-        decision = await self._limiter.hit(f"call:{policy.rate_class}:{counted_for(call)}", limit, policy.cost)
+        counted = await self._session(request_or_iterator) or counted_for(call)
+        decision = await self._limiter.hit(f"call:{policy.rate_class}:{counted}", limit, policy.cost)
         call.trailing += (
             (LIMIT, str(limit.amount)),
             (REMAINING, str(decision.remaining)),
@@ -49,6 +63,12 @@ class RateLimitInterceptor(Layer):
         if not decision.allowed:
             raise RateLimited(limit_class=policy.rate_class.value, retry_after=decision.reset_after)
         return await proceed(method, request_or_iterator, context)
+
+    async def _session(self, request: Any) -> str:
+        """Return whose a request is that carries a refresh token which is one; empty otherwise."""
+        token = getattr(request, REFRESH_TOKEN, "")
+        session_id = await self._session_of(token) if 0 < len(token) <= LONGEST_TOKEN else None
+        return f"session:{session_id}" if session_id else ""
 
 
 def counted_for(call: Call) -> str:

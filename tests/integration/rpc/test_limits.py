@@ -4,6 +4,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 
+from chatter_grpc._gen.chatter.v1.auth_service_pb2 import RefreshRequest
 from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
 from chatter_grpc.core.limits import Limit
 from chatter_grpc.rpc.policy import RateClass
@@ -16,6 +17,7 @@ pytestmark = [
 READ = "/chatter.v1.SystemService/GetServerInfo"
 WRITE = f"{CHAT}/CreateConversation"
 REGISTER = "/chatter.v1.AuthService/Register"
+REFRESH = "/chatter.v1.AuthService/Refresh"
 LIMITS = {RateClass.READ: Limit(amount=3, seconds=60), RateClass.AUTH: Limit(amount=5, seconds=60)}
 
 
@@ -56,3 +58,23 @@ async def test_a_method_takes_as_many_units_as_it_costs(edge: Edge) -> None:
     answers = [await edge.call(REGISTER) for _ in range(3)]
     assert [answer.trailing["ratelimit-remaining"] for answer in answers] == ["3", "1", "1"]
     assert [answer.reason for answer in answers] == ["FIELD_INVALID", "FIELD_INVALID", "RATE_LIMITED"]
+
+
+async def test_a_refresh_is_counted_for_its_session_and_not_for_its_address(edge: Edge) -> None:
+    """T19: those behind one address, here one socket, do not use up one another's limit."""
+    for name in ("ada", "eve"):
+        token = (await edge.sign_in(name)).refresh_token
+        answers = [await edge.call(REFRESH, RefreshRequest(refresh_token=token)) for _ in range(6)]
+        assert [answer.reason for answer in answers] == [*[""] * 5, "RATE_LIMITED"]
+
+
+async def test_what_is_no_refresh_token_is_counted_for_its_address(edge: Edge, account: Account) -> None:
+    tokens = ["x", f"{account.refresh_token}x", account.access_token, "x" * 5000, account.refresh_token]
+    answers = [await edge.call(REFRESH, RefreshRequest(refresh_token=token)) for token in (*tokens, "y", "z")]
+    invalid = "TOKEN_INVALID"
+    assert [answer.reason for answer in answers] == [invalid] * 3 + ["FIELD_INVALID", "", invalid, "RATE_LIMITED"]
+
+
+async def test_bytes_that_are_no_request_are_counted_too(edge: Edge) -> None:
+    answers = [await edge.call(REFRESH, b"\xff\xff") for _ in range(6)]
+    assert [answer.reason for answer in answers] == [*["REQUEST_MALFORMED"] * 5, "RATE_LIMITED"]

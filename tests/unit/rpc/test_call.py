@@ -12,9 +12,9 @@ from chatter_grpc.core.login_throttle import network_of
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.rpc.call import CURRENT, Call, current_call, current_caller
 from chatter_grpc.rpc.contract import SERVICES, methods_of
-from chatter_grpc.rpc.interceptors.call_id import address_of
 from chatter_grpc.rpc.interceptors.idempotency import IdempotencyInterceptor
 from chatter_grpc.rpc.interceptors.rate_limit import counted_for
+from chatter_grpc.rpc.peers import address_of
 
 CREATE = "/chatter.v1.ChatService/CreateConversation"
 CALLER = Caller(actor_id="user_1", owner_id="subj_1", session_id="sess_1")

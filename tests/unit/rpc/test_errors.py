@@ -70,6 +70,8 @@ TABLE: dict[str, tuple[str, list[str], str | None]] = {
     "IMAGES_NOT_TAKEN": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "CONTEXT_EXCEEDED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "RESPONSE_SCHEMA_VIOLATED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    "TOO_MANY_STREAMS": ("RESOURCE_EXHAUSTED", ["RetryInfo", "QuotaFailure"], "1000"),
+    "MESSAGE_QUOTA_EXCEEDED": ("RESOURCE_EXHAUSTED", ["RetryInfo", "QuotaFailure"], "-1"),
 }
 
 
