@@ -1,14 +1,12 @@
-"""Regenerating an answer: starts another run that answers what was asked last in a conversation."""
+"""Regenerating an answer: finds what was asked last in a conversation, so that another run answers it."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.errors import MessageNotFound, MessageNotLast
 from chatter_grpc.core.messages import Message
-from chatter_grpc.core.requests import RequestKey
-from chatter_grpc.core.starting import Start, Starting
+from chatter_grpc.core.starting import Start
 from chatter_grpc.core.storage import Transaction
 
 
@@ -19,22 +17,8 @@ class Regenerate(Start):
     message_id: str
 
 
-class Regenerating:
-    """The use-case that starts runs from messages that were answered before."""
-
-    def __init__(self, starting: Starting) -> None:
-        self._starting = starting
-
-    async def regenerate(self, caller: Caller, regenerate: Regenerate, key: RequestKey) -> str:
-        """Start a run and return its id; raises as ``Starting.start`` does, ``MessageNotFound``, ``MessageNotLast``.
-
-        What was answered before is replaced when the run ends, if it stored an answer.
-        """
-        return await self._starting.start(caller, regenerate, _AskedBefore(regenerate.message_id), key)
-
-
 @dataclass(frozen=True, slots=True)
-class _AskedBefore:
+class AskedBefore:
     """The ``Question`` of the last exchange, which the message is part of."""
 
     message_id: str

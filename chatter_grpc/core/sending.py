@@ -1,4 +1,4 @@
-"""Sending a message: stores it, and starts the run that answers it, at once or when there is room."""
+"""Sending a message, or the last one again: starts the run that answers it, at once or when there is room."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -8,6 +8,7 @@ from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.ids import MESSAGE, new_id
 from chatter_grpc.core.messages import Message, Part, sha256_of, text_of
 from chatter_grpc.core.models import Role
+from chatter_grpc.core.regenerating import AskedBefore, Regenerate
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.starting import Start, Starting
 from chatter_grpc.core.storage import Transaction
@@ -29,8 +30,16 @@ class Sending:
         self._starting = starting
 
     async def send(self, caller: Caller, send: Send, key: RequestKey) -> str:
-        """Start a run and return its id; raises as ``Starting.start`` does."""
+        """Start a run that answers a new message and return its id; raises as ``Starting.start`` does."""
         return await self._starting.start(caller, send, _NewMessage(send), key)
+
+    async def regenerate(self, caller: Caller, regenerate: Regenerate, key: RequestKey) -> str:
+        """Start a run that answers the last message again and return its id.
+
+        What was answered before is replaced when the run ends, if it stored an answer. Raises as ``Starting.start``
+        does, ``MessageNotFound`` and ``MessageNotLast``.
+        """
+        return await self._starting.start(caller, regenerate, AskedBefore(regenerate.message_id), key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def _merged(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int]]:
     pieces: list[str] = []
     for entry in entries:
         body = entry.body
-        if held is not None and isinstance(body, Deltas) and _continues(held, entry):
+        if held is not None and isinstance(body, Deltas) and entry.continues(held):
             pieces.extend(body.pieces)
             continue
         if held is not None:
@@ -83,18 +83,6 @@ def _merged(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int]]:
             yield entry, entry.first_seq
     if held is not None:
         yield _joined(held, pieces)
-
-
-def _continues(held: Entry, entry: Entry) -> bool:
-    before, body = held.body, entry.body
-    return (
-        isinstance(before, Deltas)
-        and isinstance(body, Deltas)
-        and before.message_id == body.message_id
-        and before.kind is body.kind
-        and held.step_id == entry.step_id
-        and held.attempt == entry.attempt
-    )
 
 
 def _joined(held: Entry, pieces: list[str]) -> tuple[Entry, int]:

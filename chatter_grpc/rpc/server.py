@@ -196,7 +196,7 @@ def register(server: Any, services: Services, settings: EdgeSettings) -> None:
         pages,
     )
     chat_service_pb2_grpc.add_ChatServiceServicer_to_server(chat, server)
-    runs = RunService(services.runs, services.streams, pages)
+    runs = RunService(services.runs, services.sending, services.streams, pages)
     run_service_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
     system_service_pb2_grpc.add_SystemServiceServicer_to_server(SystemService(settings.facts, services.models), server)
 

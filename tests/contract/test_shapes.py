@@ -8,6 +8,7 @@ from chatter_grpc.core.pages import DEFAULT_SIZE, MAX_SIZE
 from tests.support.contract import FILES, SERVICES, messages, reached_from
 
 METHODS: list[MethodDescriptor] = [method for service in SERVICES for method in service.methods]
+BY_CURSOR = "ListRunEvents"
 READS = ("Get", "List", "Watch", "Search")
 
 
@@ -34,7 +35,7 @@ def test_every_method_has_a_request_and_a_response_of_its_own() -> None:
 
 
 def test_every_list_is_paged() -> None:
-    lists = [method for method in METHODS if method.name.startswith(("List", "Search"))]
+    lists = [method for method in METHODS if method.name.startswith(("List", "Search")) and method.name != BY_CURSOR]
     assert lists
     for method in lists:
         asked, answered = method.input_type.fields_by_name, method.output_type.fields_by_name
@@ -44,11 +45,26 @@ def test_every_list_is_paged() -> None:
         assert [field for field in method.output_type.fields if field.is_repeated], method.full_name
 
 
+def test_a_log_is_paged_by_the_cursors_of_those_who_watch_it() -> None:
+    (method,) = [method for method in METHODS if method.name == BY_CURSOR]
+    asked, answered = method.input_type.fields_by_name, method.output_type.fields
+    assert rules(asked["page_size"]).range.HasField("min")
+    assert (asked["page_size"].number, asked["cursor"].number) == (1, 2)
+    assert [(field.name, field.number, field.is_repeated) for field in answered] == [
+        ("cursor", 1, False),
+        ("events", 2, True),
+        ("control", 3, False),
+        ("finished", 4, False),
+    ]
+
+
 def test_a_response_that_is_not_a_page_holds_no_list_of_resources() -> None:
     lists = {
         f"{method.output_type.name}.{field.name}"
         for method in METHODS
-        if "next_page_token" not in method.output_type.fields_by_name and not method.server_streaming
+        if "next_page_token" not in method.output_type.fields_by_name
+        and not method.server_streaming
+        and method.name != BY_CURSOR
         for field in method.output_type.fields
         if field.is_repeated
     }
@@ -62,7 +78,7 @@ def test_the_pages_sizes_are_as_documented() -> None:
 
 def test_every_stream_is_a_watch_with_cursor_events_and_control() -> None:
     streams = [method for method in METHODS if method.server_streaming]
-    assert {method.name for method in streams} == {"SendMessage", "WatchRun"}
+    assert {method.name for method in streams} == {"SendMessage", "RegenerateMessage", "WatchRun"}
     for method in streams:
         fields = [(field.name, field.number, field.is_repeated) for field in method.output_type.fields]
         assert fields == [("cursor", 1, False), ("events", 2, True), ("control", 3, False)], method.full_name

@@ -20,7 +20,7 @@ from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.messages import Message, TextPart
 from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.pages import PageRequest
-from chatter_grpc.core.regenerating import Regenerate, Regenerating
+from chatter_grpc.core.regenerating import Regenerate
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
@@ -174,7 +174,6 @@ class Process:
         self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, cancel_seconds)
         starting = Starting(self.storage, self.supervisor, self.runs, asking, self.wakeups, utc_now, limits)
         self.sending = Sending(starting)
-        self.regenerating = Regenerating(starting)
         self.claimer = Claimer(
             self.storage, self.supervisor, self.wakeups, utc_now, room=room, per_owner=limits.at_work
         )
@@ -254,7 +253,7 @@ class Process:
             payload_hash=payload,
         )
         what = Regenerate(message_id=message_id, overrides=overrides or ModelSettings())
-        return await self.regenerating.regenerate(caller, what, key)
+        return await self.sending.regenerate(caller, what, key)
 
     async def answer(self, caller: Caller, conversation_id: str, text: str = "Hello?") -> ClientFold:
         """Send a message and read its run to the end."""

@@ -173,6 +173,18 @@ class Entry(NamedTuple):
         body = Deltas(self.body.kind, self.body.message_id, rest)
         return Entry(seq + 1, self.attempt, self.step_id, self.time_us, body)
 
+    def continues(self, before: "Entry") -> bool:
+        """Whether this entry's deltas go on where those of the entry ``before`` end, so that they make one event."""
+        body, earlier = self.body, before.body
+        return (
+            isinstance(body, Deltas)
+            and isinstance(earlier, Deltas)
+            and earlier.message_id == body.message_id
+            and earlier.kind is body.kind
+            and before.step_id == self.step_id
+            and before.attempt == self.attempt
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

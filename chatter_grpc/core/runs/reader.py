@@ -35,6 +35,15 @@ class Chunk(NamedTuple):
     control: Control | None = None
 
 
+class Page(NamedTuple):
+    """Events, the position after them, whether this server stops, and whether nothing more is to come."""
+
+    entries: tuple[Entry, ...]
+    position: LogPosition
+    handed_off: bool
+    finished: bool
+
+
 class Readers:
     """All readers of this process; ``tail`` gives the live tail of a run that is at work here.
 
@@ -120,22 +129,48 @@ class RunReader:
         Raises what ``fail`` was given, and ``StorageUnavailable``.
         """
         while not self._ended:
-            if self._failure is not None:
-                raise self._failure
-            self._news = False
-            entries, at_end = await self._read()
-            if entries:
-                last = entries[-1]
-                self.position = LogPosition(last.attempt, last.seq)
-                self._ended = isinstance(last.body, TERMINAL)
-            elif self._complete:
-                self._ended = True
-            control = self._control(at_end=at_end, silent=not entries)
-            if entries or control is not None:
+            chunk = await self._look(None)
+            if chunk.entries or chunk.control is not None:
                 self._spoke_at = time.monotonic()
-                return Chunk(entries, self.position, control)
+                return chunk
             await self._wait()
         return None
+
+    async def page(self, count: int, wait: float) -> Page:
+        """Return up to ``count`` events as soon as there are some, none after ``wait`` seconds or a hand-off.
+
+        Adjacent deltas that make one event count as one. Raises as ``next`` does.
+        """
+        # A page says by itself whether there is more; a server that stops is told of at once.
+        self._caught_up = True
+        loop = asyncio.get_running_loop()
+        over = loop.time() + wait
+        timer = loop.call_at(over, self.wake)
+        try:
+            while True:
+                chunk = await self._look(count)
+                handed_off = chunk.control is Control.HAND_OFF
+                if chunk.entries or self._ended or loop.time() >= over:
+                    return Page(chunk.entries, chunk.position, handed_off, self._ended and not handed_off)
+                await self._wait()
+        finally:
+            timer.cancel()
+
+    async def _look(self, count: int | None) -> Chunk:
+        """Return what there is now, up to ``count`` events where that is given: possibly nothing."""
+        if self._failure is not None:
+            raise self._failure
+        self._news = False
+        entries, at_end = await self._read()
+        if count is not None:
+            entries = first_events(entries, count)
+        if entries:
+            last = entries[-1]
+            self.position = LogPosition(last.attempt, last.seq)
+            self._ended = isinstance(last.body, TERMINAL)
+        elif self._complete:
+            self._ended = True
+        return Chunk(entries, self.position, self._control(at_end=at_end, silent=not entries))
 
     def _control(self, *, at_end: bool, silent: bool) -> Control | None:
         if (at_end or self._ended) and not self._caught_up:
@@ -185,3 +220,13 @@ class RunReader:
             await self._wanted
         finally:
             self._wanted = None
+
+
+def first_events(entries: tuple[Entry, ...], count: int) -> tuple[Entry, ...]:
+    """Return the first entries, as many as make ``count`` events where adjacent deltas are merged."""
+    events = 0
+    for place, entry in enumerate(entries):
+        events += not (place and entry.continues(entries[place - 1]))
+        if events > count:
+            return entries[:place]
+    return entries

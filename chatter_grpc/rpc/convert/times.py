@@ -39,3 +39,12 @@ def duration(milliseconds: int | None) -> Duration | None:
     message = Duration()
     message.FromMilliseconds(milliseconds)
     return message
+
+
+def seconds_within(span: Duration, most: float, field: str) -> float:
+    """Return a span of time from 0 to ``most`` seconds; raises ``FieldInvalid`` for any other."""
+    seconds = span.seconds + span.nanos / 1_000_000_000
+    # A span whose parts have different signs is none.
+    if span.seconds < 0 or not 0 <= span.nanos < 1_000_000_000 or seconds > most:
+        raise FieldInvalid([FieldViolation(field=field, description=f"must be from 0 to {most:g} seconds")])
+    return seconds

@@ -6,15 +6,16 @@ from typing import Any
 import grpc
 
 from chatter_grpc._gen.chatter.v1 import chat_service_pb2 as pb
-from chatter_grpc._gen.chatter.v1 import run_pb2
+from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.runs.service import Runs
-from chatter_grpc.core.sending import Send, Sending
+from chatter_grpc.core.sending import Sending
+from chatter_grpc.core.starting import Start
 from chatter_grpc.rpc.call import current_call, current_caller
-from chatter_grpc.rpc.convert.conversations import model_settings
-from chatter_grpc.rpc.convert.messages import message_message, text_parts
-from chatter_grpc.rpc.convert.runs import KIND_OF
+from chatter_grpc.rpc.convert.messages import message_message
+from chatter_grpc.rpc.convert.starts import regenerate_of, send_of
+from chatter_grpc.rpc.frames import AnyFrame
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
 from chatter_grpc.rpc.services.run_stream import RunStreams
 
@@ -44,7 +45,13 @@ class MessageMethods:
         """Read a page of messages."""
         call, caller = current_call(), current_caller()
         asked = self._message_pages.read(request, call.method, caller.owner_id)
-        page = await self._messages.list(caller, request.conversation_id, asked, newest_first=request.newest_first)
+        page = await self._messages.list(
+            caller,
+            request.conversation_id,
+            asked,
+            newest_first=request.newest_first,
+            include_replaced=request.include_replaced,
+        )
         return pb.ListMessagesResponse(
             messages=map(message_message, page.items),
             next_page_token=self._message_pages.write(page.next, request, call.method, caller.owner_id),
@@ -71,22 +78,22 @@ class MessageMethods:
         assert call.request_key is not None, "the contract requires a request id"
         send = send_of(request)
         run_id = await self._sending.send(caller, send, call.request_key)
+        await self._stream(caller, send, run_id, pb.SendMessageResponse, context)
+
+    async def RegenerateMessage(self, request: pb.RegenerateMessageRequest, context: Context) -> None:
+        """Start a run that answers the last message again, or attach to it, and stream it from its beginning."""
+        call, caller = current_call(), current_caller()
+        assert call.request_key is not None, "the contract requires a request id"
+        regenerate = regenerate_of(request)
+        run_id = await self._sending.regenerate(caller, regenerate, call.request_key)
+        await self._stream(caller, regenerate, run_id, pb.RegenerateMessageResponse, context)
+
+    async def _stream(
+        self, caller: Caller, start: Start, run_id: str, response: type[AnyFrame], context: Context
+    ) -> None:
         try:
-            await self._streams.write(caller, self._runs.reader(run_id), pb.SendMessageResponse, context)
+            await self._streams.write(caller, self._runs.reader(run_id), response, context)
         except asyncio.CancelledError:
-            if send.cancel_on_disconnect:
+            if start.cancel_on_disconnect:
                 self._runs.abandon(caller, run_id)
             raise
-
-
-def send_of(request: pb.SendMessageRequest) -> Send:
-    """Return what a request asks to be sent; raises ``FieldInvalid``."""
-    workflow = request.WhichOneof("workflow")
-    return Send(
-        conversation_id=request.conversation_id,
-        parts=text_parts(request.parts),
-        overrides=model_settings(request.overrides),
-        kind=KIND_OF[request.kind] if workflow == "kind" else None,
-        workflow_id=request.workflow_id if workflow == "workflow_id" else None,
-        cancel_on_disconnect=request.on_disconnect == run_pb2.ON_DISCONNECT_CANCEL,
-    )

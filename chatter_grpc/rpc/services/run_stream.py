@@ -5,9 +5,10 @@ from typing import Any
 
 import grpc.aio
 
+from chatter_grpc._gen.chatter.v1.run_service_pb2 import ListRunEventsResponse
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.revocation_watch import RevocationWatch
-from chatter_grpc.core.runs.reader import RunReader
+from chatter_grpc.core.runs.reader import Chunk, Control, RunReader
 from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.frames import AnyFrame, frame_of
@@ -48,6 +49,20 @@ class RunStreams:
                     await deliver(context, frame_of(chunk, cursors, response))
         finally:
             unsubscribe()
+
+    async def page(self, caller: Caller, reader: RunReader, count: int, wait: float) -> ListRunEventsResponse:
+        """Return one page of up to ``count`` events, waited for up to so many seconds; raises as ``write`` does."""
+        cursors = self._cursors.for_run(caller.owner_id, reader.run_id)
+        unsubscribe = self._revocations.subscribe(caller, reader.fail)
+        try:
+            async with reader:
+                page = await reader.page(count, wait)
+        finally:
+            unsubscribe()
+        control = Control.HAND_OFF if page.handed_off else None
+        response = frame_of(Chunk(page.entries, page.position, control), cursors, ListRunEventsResponse)
+        response.finished = page.finished
+        return response
 
 
 async def deliver(context: grpc.aio.ServicerContext[Any, AnyFrame], frame: AnyFrame) -> None:
