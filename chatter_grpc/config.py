@@ -164,6 +164,65 @@ class Settings(BaseSettings):
     """Further OpenAI-compatible endpoints by provider name, as in
     `{"local": {"base_url": "http://127.0.0.1:8000/v1", "models": ["llama"]}}`; `api_key` where one is needed."""
 
+    anthropic_api_key: SecretStr = SecretStr("")
+    """The key for the provider `anthropic`, Anthropic, which needs the extra `chatter-grpc[anthropic]`."""
+
+    anthropic_models: tuple[str, ...] = ()
+    """The models of the provider `anthropic` that may be named, by its own names for them, as in
+    `["claude-sonnet-4-6"]`."""
+
+    anthropic_base_url: str = "https://api.anthropic.com"
+    """The address of the provider `anthropic`, or of anything that speaks like it."""
+
+    google_api_key: SecretStr = SecretStr("")
+    """The key for the provider `google`, Google's Gemini API, which needs the extra `chatter-grpc[google]`."""
+
+    google_models: tuple[str, ...] = ()
+    """The models of the provider `google` that may be named, by its own names for them, as in
+    `["gemini-2.5-flash"]`."""
+
+    google_base_url: str = "https://generativelanguage.googleapis.com"
+    """The address of the provider `google`, or of anything that speaks like it."""
+
+    mistral_api_key: SecretStr = SecretStr("")
+    """The key for the provider `mistral`, Mistral, which needs the extra `chatter-grpc[mistral]`."""
+
+    mistral_models: tuple[str, ...] = ()
+    """The models of the provider `mistral` that may be named, by its own names for them, as in
+    `["mistral-small-latest"]`."""
+
+    mistral_base_url: str = "https://api.mistral.ai/v1"
+    """The address of the provider `mistral`, or of anything that speaks like it."""
+
+    ollama_models: tuple[str, ...] = ()
+    """The models of the provider `ollama` that may be named, by its own names for them, as in `["llama3.2"]`. It needs
+    the extra `chatter-grpc[ollama]`; the models have to be there already, nothing is pulled."""
+
+    ollama_base_url: str = "http://127.0.0.1:11434"
+    """The address of the provider `ollama`."""
+
+    ollama_api_key: SecretStr = SecretStr("")
+    """Sent as a bearer token to `ollama`; empty for one that asks for none, as Ollama itself does."""
+
+    aws_models: tuple[str, ...] = ()
+    """The models of the provider `aws`, AWS Bedrock, that may be named, by their ids or those of inference profiles, as
+    in `["eu.amazon.nova-lite-v1:0"]`. It needs the extra `chatter-grpc[aws]`."""
+
+    aws_region: str = ""
+    """The region of the provider `aws`, as in `eu-central-1`; has to be set where there are models."""
+
+    aws_endpoint_url: str = ""
+    """The address of the provider `aws`. Empty: Bedrock's own in the region."""
+
+    aws_access_key_id: SecretStr = SecretStr("")
+    """The access key for the provider `aws`. Empty: AWS's own chain of credentials (environment, profile, role)."""
+
+    aws_secret_access_key: SecretStr = SecretStr("")
+    """The secret of that access key."""
+
+    aws_session_token: SecretStr = SecretStr("")
+    """The session token of that access key, for temporary credentials."""
+
     models_file: Path | None = None
     """A JSON file of what is known of models, which goes before what is built in, entry by entry:
     `{"local/llama*": {"noted": "2026-11-22", "input_micros": 0, "output_micros": 0, "context_tokens": 8192,

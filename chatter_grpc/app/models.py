@@ -4,19 +4,20 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from chatter_grpc.adapters.models.catalogue import ConfiguredModels, FallbacksRefused
-from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.facts import ModelFacts
+from chatter_grpc.adapters.models.langchain.integrations import ExtraMissing
 from chatter_grpc.adapters.schemas.checker import SchemaChecker
+from chatter_grpc.app.providers import endpoint_of, hosted_providers
 from chatter_grpc.config import ConfigurationFault, Settings
 from chatter_grpc.core.asking import Asking
 
 
 def _models(settings: Settings) -> ConfiguredModels:
-    """Build the models. Blocks: reads the price files."""
+    """Build the models. Blocks: reads what is known of models, and imports the providers that are configured."""
     endpoints = []
     if settings.openai_api_key.get_secret_value() or "openai_base_url" in settings.model_fields_set:
         endpoints.append(
-            _endpoint(
+            endpoint_of(
                 settings,
                 "openai",
                 settings.openai_base_url,
@@ -26,11 +27,12 @@ def _models(settings: Settings) -> ConfiguredModels:
         )
     for name, endpoint in settings.endpoints.items():
         endpoints.append(
-            _endpoint(settings, name, endpoint.base_url, endpoint.api_key.get_secret_value(), endpoint.models)
+            endpoint_of(settings, name, endpoint.base_url, endpoint.api_key.get_secret_value(), endpoint.models)
         )
     return ConfiguredModels(
         endpoints,
         facts=_facts(settings),
+        hosted=hosted_providers(settings),
         fallbacks=settings.fallbacks,
         default_model=settings.default_model or None,
         max_connections=settings.provider_connections,
@@ -45,28 +47,15 @@ def _facts(settings: Settings) -> ModelFacts:
         raise ConfigurationFault(f"CHATTER_MODELS_FILE: {error}") from error
 
 
-def _endpoint(
-    settings: Settings, provider: str, base_url: str, api_key: str, models: tuple[str, ...]
-) -> EndpointConfig:
-    return EndpointConfig(
-        provider=provider,
-        base_url=base_url,
-        api_key=api_key,
-        models=models,
-        connect_seconds=settings.provider_connect_seconds,
-        first_token_seconds=settings.provider_first_token_seconds,
-        idle_seconds=settings.provider_idle_seconds,
-        max_attempts=settings.provider_attempts,
-    )
-
-
 async def open_models(stack: AsyncExitStack, settings: Settings) -> ConfiguredModels:
     """Open the models; raises ``ConfigurationFault`` where the settings contradict one another."""
     try:
         models = await asyncio.to_thread(_models, settings)
     except ValueError as error:
-        settings_of_models = "CHATTER_DEFAULT_MODEL, CHATTER_OPENAI_* or CHATTER_ENDPOINTS"
+        settings_of_models = "CHATTER_DEFAULT_MODEL, CHATTER_ENDPOINTS or the settings of a provider"
         raise ConfigurationFault(f"{settings_of_models}: {error}") from error
+    except ExtraMissing as error:
+        raise ConfigurationFault(str(error)) from error
     except FallbacksRefused as error:
         raise ConfigurationFault(f"CHATTER_FALLBACKS: {error}") from error
     stack.push_async_callback(models.close)

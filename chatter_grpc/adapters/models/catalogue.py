@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.facts import ModelFacts
 from chatter_grpc.adapters.models.http import HttpPool
+from chatter_grpc.adapters.models.langchain.chat import LangChainChat
+from chatter_grpc.adapters.models.langchain.integrations import HostedProvider
 from chatter_grpc.adapters.models.offline import OFFLINE_MODEL, OfflineChat
 from chatter_grpc.adapters.models.openai import OpenAIChat
 from chatter_grpc.core.errors import ModelUnknown
@@ -18,11 +20,12 @@ class FallbacksRefused(Exception):
 
 
 class ConfiguredModels:
-    """Implements ``ModelCatalogue``: exactly the models that the endpoints list, and the built-in one.
+    """Implements ``ModelCatalogue``: exactly the models that the providers list, and the built-in one.
 
     The default is the model named as such, else the first one listed, else ``chatter/offline``. Raises ``ValueError``
-    where the default is not offered, or where two endpoints have one name or that of the built-in model's provider, and
-    ``FallbacksRefused``.
+    where the default is not offered, or where two providers have one name or that of the built-in model's, or one of
+    their models cannot be made, ``FallbacksRefused``, and ``ExtraMissing`` for a hosted provider that is not installed.
+    Hosted providers are imported, which takes seconds: not for the event loop.
     """
 
     def __init__(
@@ -30,6 +33,7 @@ class ConfiguredModels:
         endpoints: Sequence[EndpointConfig],
         *,
         facts: ModelFacts,
+        hosted: Sequence[HostedProvider] = (),
         default_model: str | None = None,
         max_connections: int = 1000,
         offline_seconds_per_token: float = 0.012,
@@ -42,17 +46,20 @@ class ConfiguredModels:
         """
         self._pool = HttpPool(max_connections=max_connections)
         self._models: dict[str, OfferedModel] = {}
-        listed = [f"{endpoint.provider}/{name}" for endpoint in endpoints for name in endpoint.models]
+        configured = [*endpoints, *(provider.endpoint for provider in hosted)]
+        listed = [f"{endpoint.provider}/{name}" for endpoint in configured for name in endpoint.models]
         self._offline = OfflineChat(
             seconds_per_token=offline_seconds_per_token, language_models=[*listed, *(further or {})]
         )
         self._offer(self._offline, ModelInfo(name=OFFLINE_MODEL, provider=self._offline.provider, price=_FREE))
         providers = {self._offline.provider}
-        for endpoint in endpoints:
+        for endpoint in configured:
             if endpoint.provider in providers:
                 raise ValueError(f"the provider {endpoint.provider} is there already")
             providers.add(endpoint.provider)
-            chat = OpenAIChat(endpoint, self._pool)
+        self._hosted = [LangChainChat(provider.endpoint, provider.integration, self._pool) for provider in hosted]
+        chats: list[ChatModel] = [*(OpenAIChat(endpoint, self._pool) for endpoint in endpoints), *self._hosted]
+        for endpoint, chat in zip(configured, chats, strict=True):
             for model in endpoint.models:
                 name = f"{endpoint.provider}/{model}"
                 self._offer(chat, facts.info_of(name, chat.provider))
@@ -87,6 +94,8 @@ class ConfiguredModels:
         """Close the connections to all providers; calls under way end as broken."""
         self._offline.close()
         await self._pool.close()
+        for chat in self._hosted:
+            chat.close()
 
     def _chain(self, name: str, following: Sequence[str]) -> Sequence[OfferedModel]:
         """Return the fallbacks of a model, each of which is asked once at most; raises ``FallbacksRefused``."""

@@ -8,7 +8,13 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk
 
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
-from chatter_grpc.adapters.models.langchain.integrations import OverHttpx, make_model, reason_named, require
+from chatter_grpc.adapters.models.langchain.integrations import (
+    ModelRefused,
+    OverHttpx,
+    make_model,
+    reason_named,
+    require,
+)
 from chatter_grpc.adapters.models.langchain.line import LineTransport
 from chatter_grpc.core.models import FinishReason, ModelRequest
 
@@ -49,7 +55,7 @@ class Anthropic(OverHttpx):
         )
         # The integration has no argument for it; it makes its client on first use, and keeps it under this name.
         if not hasattr(type(model), _CLIENT):
-            raise ValueError("this version of langchain-anthropic keeps its client elsewhere")
+            raise ModelRefused("this version of langchain-anthropic keeps its client elsewhere")
         model.__dict__[_CLIENT] = client
         return model
 

@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk
 
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
-from chatter_grpc.adapters.models.langchain.integrations import make_model, reason_named, require
+from chatter_grpc.adapters.models.langchain.integrations import ModelRefused, make_model, reason_named, require
 from chatter_grpc.adapters.models.langchain.line import Line, current_line
 from chatter_grpc.core.models import FinishReason, ModelRequest
 
@@ -63,7 +63,9 @@ class Aws:
         """Make a model; see ``Integration.open_model``. All models share a client, which is dear."""
         access = self._access
         if name.startswith("arn:"):
-            raise ValueError("provider aws: models are named by their ids or those of inference profiles, not by ARNs")
+            raise ModelRefused(
+                "provider aws: models are named by ids, theirs or those of inference profiles, not by ARNs"
+            )
         require(self.provider, "langchain_aws")
         config = importlib.import_module("botocore.config").Config(retries={"total_max_attempts": 1})
         model: Any = make_model(

@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import suppress
 from typing import Final
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk
 
 from chatter_grpc.adapters.models.call import Caller
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.http import HttpPool
 from chatter_grpc.adapters.models.langchain.chunks import ChunkReader
-from chatter_grpc.adapters.models.langchain.integrations import Integration
+from chatter_grpc.adapters.models.langchain.integrations import Integration, ModelRefused
 from chatter_grpc.adapters.models.langchain.line import Line, on_line
 from chatter_grpc.adapters.models.langchain.messages import messages_of
 from chatter_grpc.adapters.models.retries import CallFailed, Retries
@@ -44,13 +45,13 @@ class LangChainChat:
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Make all models, which blocks for seconds; raises ``ExtraMissing`` and ``ValueError``."""
+        """Make all models, which blocks for seconds; raises ``ExtraMissing`` and ``ModelRefused``."""
         self._endpoint = endpoint
         self._integration = integration
         self._caller = Caller(endpoint, pool)
         self._retries = Retries.of(endpoint)
         self._sleep = sleep
-        self._models = {name: integration.open_model(endpoint, name) for name in endpoint.models}
+        self._models = {name: self._open_model(name) for name in endpoint.models}
 
     @property
     def provider(self) -> str:
@@ -110,6 +111,16 @@ class LangChainChat:
             broken = ProviderStreamBroken(provider=self.provider)
             raise CallFailed(broken, may_pass=not issubclass(kind, _UNREADABLE))
         raise line.failure
+
+    def _open_model(self, name: str) -> BaseChatModel:
+        try:
+            return self._integration.open_model(self._endpoint, name)
+        except ModelRefused:
+            raise
+        except ValueError as error:
+            # What the integration says shows what it was given, the key among it.
+            kind = type(error).__name__
+        raise ModelRefused(f"provider {self.provider}: the model {name} cannot be made ({kind})")
 
     def _go_on(self, answer: ChunkReader, line: Line) -> None:
         """Move the deadline after a chunk, which counts as progress."""

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -14,7 +15,7 @@ from chatter_grpc.core.models import FinishReason, ModelRequest
 
 
 class ExtraMissing(Exception):
-    """The packages of a provider are not installed; the message is the command that installs them."""
+    """The packages of a provider are not installed; the message says so, with the command that installs them."""
 
 
 class Integration(Protocol):
@@ -51,11 +52,23 @@ class Integration(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedProvider:
+    """A provider that is called through its integration."""
+
+    endpoint: EndpointConfig
+    integration: Integration
+
+
+class ModelRefused(ValueError):
+    """A model cannot be had as it is configured; the message says why, and shows no key."""
+
+
 def require(provider: str, *packages: str) -> None:
     """Raise ``ExtraMissing`` unless a provider's packages are installed."""
     for package in ("langchain", *packages):
         if importlib.util.find_spec(package) is None:
-            raise ExtraMissing(f"pip install chatter-grpc[{provider}]")
+            raise ExtraMissing(f"the provider {provider} is not installed: pip install chatter-grpc[{provider}]")
 
 
 def make_model(langchain_provider: str, name: str, **settings: Any) -> BaseChatModel:
