@@ -42,10 +42,14 @@ class SystemService(system_service_pb2_grpc.SystemServiceServicer):
 
 
 def model_message(info: ModelInfo) -> pb.Model:
-    """Return a model; a price that is not known is unset."""
+    """Return a model; what is not known is unset."""
     return pb.Model(
         name=info.name,
         provider=info.provider,
         input_price_micros=None if info.price is None else info.price.input_micros,
         output_price_micros=None if info.price is None else info.price.output_micros,
+        context_tokens=info.context_tokens,
+        max_output_tokens=info.max_output_tokens,
+        takes_images=info.takes_images,
+        structured_output=info.structured_output,
     )
