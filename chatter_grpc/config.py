@@ -140,6 +140,13 @@ class Settings(BaseSettings):
     """Streams that one caller may have open at a time; 0: any number. On all servers together where there is Redis, on
     each of them otherwise."""
 
+    messages_per_day: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """Messages that an account, with all its subjects, may have answered in a day (UTC), unless the account has a limit
+    of its own; 0: any number. They are counted in the database while a limit is in force."""
+
+    messages_per_month: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """The same for a calendar month (UTC)."""
+
     trusted_proxies: tuple[str, ...] = ()
     """Proxies in front of the server: addresses, networks such as `10.0.0.0/8`, or `unix` for whoever may open its unix
     socket. Of calls that they pass on, `x-forwarded-for` names the client, for limits and for the audit log."""

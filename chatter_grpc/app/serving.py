@@ -27,6 +27,7 @@ from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.forking import Forking
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
+from chatter_grpc.core.quotas import MessageQuota
 from chatter_grpc.core.revocation_watch import RevocationWatch
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.searching import Searches
@@ -130,7 +131,8 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     at_work = build_runs(storage, log, asking, shared.wakeups, settings)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
-    limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner)
+    quota = MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None)
+    limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner, messages=quota)
     starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)
     services = Services(
         auth=identity.auth,

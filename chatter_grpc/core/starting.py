@@ -1,7 +1,7 @@
 """Starting runs: one transaction that stores what a run answers together with the run itself."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from chatter_grpc.core.errors import (
 )
 from chatter_grpc.core.ids import RUN, new_id
 from chatter_grpc.core.messages import Message
+from chatter_grpc.core.quotas import MessageQuota, count_message
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
 from chatter_grpc.core.runs.executor import Work
@@ -32,10 +33,11 @@ from chatter_grpc.core.storage import Storage, Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """How many runs one owner may have at once: at work, and waiting to be."""
+    """How many runs one owner may have at once, at work and waiting to be, and an account in a day and a month."""
 
     at_work: int = 10
     pending: int = 1_000
+    messages: MessageQuota = field(default_factory=MessageQuota)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ class Starting:
         away. Raises ``ServerStopping``, ``WorkflowNotFound``, ``ConversationNotFound``, ``RequestIdReused``,
         ``ConversationArchived``, ``AccountDisabled``, ``ModelUnknown``, ``ConversationBusy``, ``TooManyRuns`` or, of a
         detached one, ``TooManyPendingRuns``, ``FieldInvalid`` for a schema that cannot be used, ``ImagesNotTaken``,
-        ``ContextExceeded``, and what the question raises.
+        ``ContextExceeded``, ``MessageQuotaExceeded``, and what the question raises.
         """
         self._supervisor.check_open()
         if start.workflow_id is not None:
@@ -123,7 +125,8 @@ class Starting:
         now = self._clock()
         async with self._storage.write() as tx:
             # First of all: who disables the account waits for this, and then sees the run, or is seen here.
-            if not await tx.users.hold_active(caller.actor_id):
+            account = await tx.users.hold_active(caller.actor_id)
+            if account is None:
                 raise AccountDisabled
             conversation_id = await question.conversation_id(tx, caller.owner_id)
             conversation = await tx.conversations.lock(caller.owner_id, conversation_id)
@@ -148,6 +151,8 @@ class Starting:
             process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
             await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
             await self._check_limits(tx, caller.owner_id, start)
+            # Last, since all that the account starts on this day waits for it to be committed.
+            await count_message(tx.message_counts, account, self._limits.messages, now)
             turns = () if start.detached else await remembered_turns(tx, run_input, message)
         if start.detached:
             self._wakeups.notify((PENDING_RUNS,))

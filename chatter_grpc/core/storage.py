@@ -9,6 +9,7 @@ from chatter_grpc.core.conversations import ConversationStore
 from chatter_grpc.core.forks import ForkStore
 from chatter_grpc.core.images import ImageStore
 from chatter_grpc.core.messages import MessageStore
+from chatter_grpc.core.quotas import MessageCountStore
 from chatter_grpc.core.requests import RequestStore
 from chatter_grpc.core.revocations import RevocationStore
 from chatter_grpc.core.runs.run import RunStore
@@ -79,6 +80,11 @@ class Transaction(Protocol):
     @property
     def search(self) -> SearchStore:
         """What finds conversations and messages."""
+        ...
+
+    @property
+    def message_counts(self) -> MessageCountStore:
+        """Messages by account and day."""
         ...
 
     @property

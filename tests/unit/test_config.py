@@ -43,6 +43,8 @@ EFFECTS = {
     "write_calls_per_minute": "RATE_LIMITED with the limit class write",
     "start_calls_per_minute": "RATE_LIMITED with the limit class start",
     "streams_per_caller": "TOO_MANY_STREAMS",
+    "messages_per_day": "MESSAGE_QUOTA_EXCEEDED with the period day",
+    "messages_per_month": "MESSAGE_QUOTA_EXCEEDED with the period month",
     "trusted_proxies": "whose calls count together, and the address in the log",
     "max_request_bytes": "REQUEST_TOO_LARGE; GetServerInfo.max_request_bytes",
     "default_model": "GetServerInfo.default_model; the model of a message",

@@ -9,6 +9,7 @@ from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.forks import SqlForks
 from chatter_grpc.adapters.sql.images import SqlImages
+from chatter_grpc.adapters.sql.message_counts import SqlMessageCounts
 from chatter_grpc.adapters.sql.messages import SqlMessages
 from chatter_grpc.adapters.sql.requests import SqlRequests
 from chatter_grpc.adapters.sql.revocations import SqlRevocations
@@ -85,6 +86,11 @@ class SqlTransaction:
     def search(self) -> SqlSearch:
         """What finds conversations and messages."""
         return SqlSearch(self._sql)
+
+    @property
+    def message_counts(self) -> SqlMessageCounts:
+        """Messages by account and day."""
+        return SqlMessageCounts(self._sql)
 
     @property
     def runs(self) -> SqlRuns:
