@@ -1,6 +1,5 @@
 """Builds what knows callers, and opens the administration of accounts."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from chatter_grpc.adapters.tokens.passwords import Argon2Hasher
 from chatter_grpc.adapters.tokens.sealing import Sealer
 from chatter_grpc.adapters.tokens.secret import DerivedKeys
 from chatter_grpc.adapters.tokens.signing_keys import KeyRing
-from chatter_grpc.app.storage import keys_of, open_storage
+from chatter_grpc.app.storage import open_keys, open_storage
 from chatter_grpc.config import Settings
 from chatter_grpc.core.accounts import Accounts
 from chatter_grpc.core.api_key_service import ApiKeys
@@ -40,6 +39,7 @@ class Identity:
     api_keys: ApiKeys
     authenticator: Authenticator
     revocations: RevocationWatch
+    signing_keys: KeyRing
 
 
 @asynccontextmanager
@@ -47,13 +47,30 @@ async def open_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """Open the administration of accounts on the database of the settings; a server may use it at the same time."""
     async with AsyncExitStack() as stack:
         storage = await open_storage(stack, settings)
-        keys = await asyncio.to_thread(keys_of, settings)
+        keys = await open_keys(storage, settings)
+        # So nothing is made with a secret that is not the database's own.
+        await key_ring(storage, keys, settings).open()
         passwords = Argon2Hasher()
         stack.push_async_callback(passwords.close)
         # Servers hear of what is revoked here by their own polls.
         yield Accounts(
             storage=storage, passwords=passwords, key_hasher=KeyedHasher(keys.api_keys), announce=lambda _: None
         )
+
+
+@asynccontextmanager
+async def open_signing_keys(settings: Settings) -> AsyncIterator[KeyRing]:
+    """Open the signing keys on the database of the settings; a server may use it at the same time."""
+    async with AsyncExitStack() as stack:
+        storage = await open_storage(stack, settings)
+        ring = key_ring(storage, await open_keys(storage, settings), settings)
+        await ring.open()
+        yield ring
+
+
+def key_ring(storage: SqlStorage, keys: DerivedKeys, settings: Settings) -> KeyRing:
+    """Return the ring of signing keys, which is to be opened."""
+    return KeyRing(storage, Sealer(keys.sealing), token_lifetime=timedelta(days=settings.refresh_token_days))
 
 
 async def build_identity(
@@ -65,7 +82,7 @@ async def build_identity(
         token_lifetime=timedelta(minutes=settings.access_token_minutes),
         overlap=REVOCATION_STATEMENTS * settings.database_seconds,
     )
-    ring = KeyRing(storage, Sealer(keys.sealing))
+    ring = key_ring(storage, keys, settings)
     await ring.open()
     tokens = JwtSigner(ring, issuer=ISSUER, audience=AUDIENCE)
     passwords = Argon2Hasher()
@@ -81,7 +98,9 @@ async def build_identity(
     key_hasher = KeyedHasher(keys.api_keys)
     authenticator = Authenticator(storage=storage, tokens=tokens, key_hasher=key_hasher, watch=revocations)
     api_keys = ApiKeys(storage=storage, key_hasher=key_hasher, announce=revocations.apply, clock=utc_now)
-    return Identity(auth=auth, api_keys=api_keys, authenticator=authenticator, revocations=revocations)
+    return Identity(
+        auth=auth, api_keys=api_keys, authenticator=authenticator, revocations=revocations, signing_keys=ring
+    )
 
 
 def _auth_settings(settings: Settings) -> AuthSettings:

@@ -11,12 +11,13 @@ from chatter_grpc import __version__
 from chatter_grpc.adapters.files.data_dir import hold_data_dir
 from chatter_grpc.adapters.sql.committer import open_committer
 from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.adapters.tokens.signing_keys import KeyRing
 from chatter_grpc.app.edge import edge_settings
 from chatter_grpc.app.identity import build_identity
 from chatter_grpc.app.models import open_asking, open_models
 from chatter_grpc.app.runs import AtWork, build_runs
 from chatter_grpc.app.shared import Shared, open_shared
-from chatter_grpc.app.storage import keys_of, open_database
+from chatter_grpc.app.storage import open_database, open_keys
 from chatter_grpc.app.tls import certificate_watch, open_certificate
 from chatter_grpc.config import Settings
 from chatter_grpc.core.background import Background
@@ -80,6 +81,7 @@ class Server:
     at_work: AtWork
     shared: Shared
     revocations: RevocationWatch
+    signing_keys: KeyRing
     address: str = ""
 
     async def start(self, background: Background, settings: Settings) -> None:
@@ -89,6 +91,7 @@ class Server:
         except TimeoutError as error:
             raise StorageUnavailable from error
         background.start("revocations", self.revocations.run())
+        background.start("signing keys", self.signing_keys.run())
         self.shared.start(background)
         background.start("committer", self.at_work.committer.run())
         if settings.embedded:
@@ -122,7 +125,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     """Build a server, whose parts ``stack`` closes."""
     database = await open_database(stack, settings)
     storage = SqlStorage(database)
-    keys = await asyncio.to_thread(keys_of, settings)
+    keys = await open_keys(storage, settings)
     models = await open_models(stack, settings)
     log = await open_committer(database)
     stack.push_async_callback(log.close)
@@ -161,4 +164,6 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
         page_tokens=PageTokenSigner(keys.page_tokens),
     )
     edge = EdgeServer(services, edge_settings(settings, certificate))
-    return Server(edge=edge, at_work=at_work, shared=shared, revocations=identity.revocations)
+    return Server(
+        edge=edge, at_work=at_work, shared=shared, revocations=identity.revocations, signing_keys=identity.signing_keys
+    )

@@ -51,10 +51,20 @@ async def open_database(stack: AsyncExitStack, settings: Settings) -> Database:
     return database
 
 
-def keys_of(settings: Settings) -> DerivedKeys:
-    """Derive all keys from the secret. Blocks."""
+async def open_keys(storage: SqlStorage, settings: Settings) -> DerivedKeys:
+    """Derive all keys from the secret of a storage that is open; raises ``SecretRefused``.
+
+    The storage is asked first: whoever makes a secret makes it before the first signing key that is sealed under it.
+    """
+    async with storage.read() as tx:
+        used = bool(await tx.signing_keys.list())
+    return await asyncio.to_thread(keys_of, settings, may_create=not used)
+
+
+def keys_of(settings: Settings, *, may_create: bool = True) -> DerivedKeys:
+    """Derive all keys from the secret; ``may_create`` says whether it may be made where it is missing. Blocks."""
     if settings.secret is not None:
         return derive_keys(check_secret(settings.secret.get_secret_value()))
     if not settings.embedded:
         return derive_keys(check_secret(None))
-    return derive_keys(load_or_create_secret(settings.data_dir / "secret"))
+    return derive_keys(load_or_create_secret(settings.data_dir / "secret", may_create=may_create))

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from chatter_grpc.app.identity import open_accounts
+from chatter_grpc.app.identity import open_accounts, open_signing_keys
 from chatter_grpc.cli.admin import admin_commands
 from chatter_grpc.cli.faults import said_plainly
+from chatter_grpc.cli.rotation import SigningKeys, rotation_command
 from chatter_grpc.config import load_settings
 from chatter_grpc.core.accounts import Accounts
 
@@ -18,4 +19,13 @@ async def open_configured_accounts() -> AsyncIterator[Accounts]:
             yield accounts
 
 
+@asynccontextmanager
+async def open_configured_signing_keys() -> AsyncIterator[SigningKeys]:
+    """Open the signing keys that the environment's settings name; faults in them end the process with a line."""
+    with said_plainly():
+        async with open_signing_keys(load_settings()) as keys:
+            yield keys
+
+
 app = admin_commands(open_configured_accounts)
+app.command("rotate-keys")(rotation_command(open_configured_signing_keys))

@@ -26,7 +26,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "serve": Entry(module="chatter_grpc.cli.serve", summary="Serve until told to stop."),
     "health": Entry(module="chatter_grpc.cli.health", summary="Ask a running server whether it serves."),
     "migrate": Entry(module="chatter_grpc.cli.migrate", summary="Bring the database's tables up to this version."),
-    "admin": Entry(module="chatter_grpc.cli.accounts", summary="Accounts and API keys."),
+    "admin": Entry(module="chatter_grpc.cli.accounts", summary="Accounts, API keys, the audit log and signing keys."),
     "config": Entry(module="chatter_grpc.cli.config", summary="Show every setting, its value and where that is from."),
     "policy": Entry(module="chatter_grpc.cli.policy", summary="Show who may call which method, and what a call costs."),
 }

@@ -7,7 +7,7 @@ from datetime import datetime
 from chatter_grpc.core.account_rules import require_valid_account, require_valid_key
 from chatter_grpc.core.api_key_service import add_key, issue_key
 from chatter_grpc.core.api_keys import ApiKey, ApiKeyHasher, IssuedApiKey
-from chatter_grpc.core.audit import record
+from chatter_grpc.core.audit import AuditEntry, record
 from chatter_grpc.core.clock import Clock, utc_now
 from chatter_grpc.core.ids import USER, new_id
 from chatter_grpc.core.lockout import shut_out
@@ -140,6 +140,15 @@ class Accounts:
         """Enable an account again: it may log in, and its keys work; raises ``AccountUnknown``."""
         async with self._storage.write() as tx:
             return await self._set_state(tx, login, UserState.ACTIVE)
+
+    async def audit_log(self, login: str, page: PageRequest) -> Page[AuditEntry]:
+        """Return a page of the audit log, the newest first: of the account with this name, or of all for an empty one.
+
+        Raises ``AccountUnknown``.
+        """
+        async with self._storage.read() as tx:
+            user_id = (await _find(tx, login)).id if login else ""
+            return await tx.audit.list(user_id, page)
 
     async def _set_state(self, tx: Transaction, login: str, state: UserState) -> User:
         """Set an account's state, and hold its row: it is the one that a login takes."""

@@ -120,7 +120,13 @@ class Site:
         settings = settings or self.settings
         storage = BreakableStorage(self.storage)
         derived = derive_keys(SECRET)
-        keys = KeyRing(storage, Sealer(derived.sealing), clock=self.clock, monotonic=self.clock.monotonic)
+        keys = KeyRing(
+            storage,
+            Sealer(derived.sealing),
+            token_lifetime=settings.refresh_lifetime,
+            clock=self.clock,
+            monotonic=self.clock.monotonic,
+        )
         await keys.open()
         tokens = JwtSigner(keys, issuer=ISSUER, audience=AUDIENCE, clock=self.clock)
         watch = RevocationWatch(

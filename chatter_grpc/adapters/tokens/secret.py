@@ -68,16 +68,22 @@ def check_secret(text: str | None) -> bytes:
     return value
 
 
-def load_or_create_secret(path: Path) -> bytes:
+def load_or_create_secret(path: Path, *, may_create: bool = True) -> bytes:
     """Return the secret in a file, which is made (mode 0600) where it is absent.
 
-    Of several processes that start at once all get the same secret. Raises ``SecretRefused`` where the file is
-    readable by others, belongs to somebody else, is no regular file, or holds no such secret. Blocks: call it before
-    the event loop runs.
+    ``may_create`` is false where something was made with the secret before: another one could not open it. Of several
+    processes that start at once all get the same secret. Raises ``SecretRefused`` where the file is readable by others,
+    belongs to somebody else, is no regular file, holds no such secret, or is absent and may not be made. Blocks: call
+    it before the event loop runs.
     """
     try:
         return _read(path)
     except FileNotFoundError:
+        if not may_create:
+            raise SecretRefused(
+                f"The secret file {path} is missing, and the database was used with it. Restore it from a backup; "
+                "with another secret, nobody stays logged in and API keys stop working."
+            ) from None
         _create(path)
         return _read(path)
 

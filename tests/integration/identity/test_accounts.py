@@ -1,6 +1,7 @@
 """Administrators make accounts and keys by the rules, and what they disable is disabled altogether."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ async def test_a_key_that_breaks_a_rule_is_not_given_out(
 async def test_an_account_has_only_so_many_valid_keys(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_key_service, "MAX_KEYS", 1)
     await replica.sign_up()
-    given = {"login": "ada", "name": "k", "scopes": [Scope.CHAT_READ]}
+    given: dict[str, Any] = {"login": "ada", "name": "k", "scopes": [Scope.CHAT_READ]}
     first = await replica.accounts.create_api_key(**given, expires_at=None)
     with pytest.raises(ApiKeysExhausted):
         await replica.accounts.create_api_key(**given, expires_at=None)
@@ -151,7 +152,7 @@ async def test_a_list_of_keys_is_whole_however_long(replica: Replica, monkeypatc
 
 async def test_the_scopes_of_administration_are_for_the_keys_of_administrators(replica: Replica) -> None:
     await replica.accounts.create_admin(username="root", email="r@r", password=PASSWORD)
-    given = {"login": "root", "name": "k", "expires_at": None}
+    given: dict[str, Any] = {"login": "root", "name": "k", "expires_at": None}
     issued = await replica.accounts.create_api_key(**given, scopes=["users:read"])
     caller = await replica.authenticator.authenticate(issued.text)
     assert caller.scopes == {"users:read"}

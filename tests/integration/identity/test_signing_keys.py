@@ -1,18 +1,19 @@
 """Signing keys are made once for all replicas, found when they are new, and useless without the secret."""
 
 import asyncio
-from typing import cast
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import update
 
-from chatter_grpc.adapters.sql.signing_keys import SigningKeyRow
-from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.adapters.tokens.jwt import JwtSigner
 from chatter_grpc.adapters.tokens.sealing import Sealer
 from chatter_grpc.adapters.tokens.secret import SecretRefused
-from chatter_grpc.adapters.tokens.signing_keys import KeyRing
+from chatter_grpc.adapters.tokens.signing_keys import MARGIN, KeyRing
+from chatter_grpc.core.audit import Action, acting
 from chatter_grpc.core.errors import StorageUnavailable, TokenInvalid
+from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.signing_keys import SigningKey
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.tokens import Claims, TokenKind
@@ -21,8 +22,11 @@ from tests.support.identity import AUDIENCE, ISSUER, BreakableStorage, HandClock
 SEALER = Sealer(bytes(range(32)))
 
 
-def ring(storage: Storage, clock: HandClock, sealer: Sealer = SEALER) -> KeyRing:
-    return KeyRing(storage, sealer, clock=clock, monotonic=clock.monotonic)
+WEEK = timedelta(days=7)
+
+
+def ring(storage: Storage, clock: HandClock, sealer: Sealer = SEALER, **given: Any) -> KeyRing:
+    return KeyRing(storage, sealer, token_lifetime=WEEK, clock=clock, monotonic=clock.monotonic, **given)
 
 
 def claims(clock: HandClock) -> Claims:
@@ -90,12 +94,6 @@ async def test_a_server_with_another_secret_does_not_start(storage: Storage, clo
     assert len(await stored(storage)) == 1
 
 
-async def retire_all(storage: Storage, clock: HandClock) -> None:
-    """Retire all keys as an operator does, below the ports."""
-    async with cast(SqlStorage, storage)._database.writing() as statements:
-        assert await statements.count(update(SigningKeyRow).values(retired_at=clock.now)) == 1
-
-
 async def test_after_a_rotation_old_tokens_hold_and_running_replicas_find_the_new_key(
     storage: Storage, clock: HandClock
 ) -> None:
@@ -103,11 +101,10 @@ async def test_after_a_rotation_old_tokens_hold_and_running_replicas_find_the_ne
     running = ring(storage, clock)
     await running.open()
     old_token = await signer(running, clock).sign(said, running.kid)
-    await retire_all(storage, clock)
     clock.advance(1)
     started = ring(storage, clock)
     await started.open()
-    assert started.kid != running.kid
+    assert await started.rotate() == started.kid != running.kid
     assert await signer(started, clock).verify(old_token, TokenKind.ACCESS) == said
     assert await signer(started, clock).sign(said, running.kid) == await signer(running, clock).sign(said, running.kid)
     new_token = await signer(started, clock).sign(said, started.kid)
@@ -115,16 +112,68 @@ async def test_after_a_rotation_old_tokens_hold_and_running_replicas_find_the_ne
     assert running.kid == started.kid
 
 
-async def test_a_replica_signs_on_with_its_key_when_all_were_retired_meanwhile(
-    storage: Storage, clock: HandClock
+async def test_a_running_replica_takes_up_a_new_key_by_itself(storage: Storage, clock: HandClock) -> None:
+    running = ring(storage, clock, refresh_after=0.001)
+    await running.open()
+    at_work = asyncio.create_task(running.run())
+    other = ring(storage, clock)
+    await other.open()
+    clock.advance(1)
+    kid = await other.rotate()
+    async with asyncio.timeout(10):
+        while running.kid != kid:  # noqa: ASYNC110 - a task is waited for that tells nobody
+            await asyncio.sleep(0.001)
+    assert await running.private(kid) is not None
+    at_work.cancel()
+
+
+async def test_looking_for_new_keys_goes_on_after_an_outage(
+    storage: Storage, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    breakable = BreakableStorage(storage)
+    running = ring(breakable, clock, refresh_after=0.001)
+    await running.open()
+    breakable.broken = True
+    at_work = asyncio.create_task(running.run())
+    async with asyncio.timeout(10):
+        while not caplog.records:  # noqa: ASYNC110 - a task is waited for that tells nobody
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        breakable.broken = False
+        while len(caplog.records) < 2:  # noqa: ASYNC110 - a task is waited for that tells nobody
+            await asyncio.sleep(0.001)
+    at_work.cancel()
+    assert [record.getMessage() for record in caplog.records] == [
+        "signing keys cannot be read: StorageUnavailable",
+        "signing keys are read again",
+    ]
+
+
+async def test_a_retired_key_is_refused_when_no_token_of_it_can_be_left(storage: Storage, clock: HandClock) -> None:
     keys = ring(storage, clock)
     await keys.open()
-    before = keys.kid
-    await retire_all(storage, clock)
-    clock.advance(1)
-    assert await keys.public("f" * 32) is None
-    assert keys.kid == before
+    old = keys.kid
+    forged = replace(claims(clock), expires_at=clock.now.replace(microsecond=0, year=2099))
+    token = await signer(keys, clock).sign(forged, old)
+    await keys.rotate()
+    clock.advance(WEEK.total_seconds())
+    assert await signer(keys, clock).verify(token, TokenKind.ACCESS) == forged
+    clock.advance(MARGIN.total_seconds())
+    started = ring(storage, clock)
+    await started.open()
+    for each in (keys, started):
+        with pytest.raises(TokenInvalid):
+            await signer(each, clock).verify(token, TokenKind.ACCESS)
+
+
+async def test_a_rotation_is_recorded(storage: Storage, clock: HandClock) -> None:
+    keys = ring(storage, clock)
+    await keys.open()
+    with acting(Action(method="rotate")):
+        kid = await keys.rotate()
+    async with storage.read() as tx:
+        (entry,) = (await tx.audit.list("", PageRequest())).items
+    assert (entry.method, entry.resource_kind, entry.resource_id) == ("rotate", "signing_key", kid)
 
 
 async def test_unknown_ids_do_not_flood_the_database(storage: Storage, clock: HandClock) -> None:

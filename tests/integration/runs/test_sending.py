@@ -308,7 +308,9 @@ async def test_what_is_refused_leaves_nothing_behind(
     async with storage.write() as tx:
         await tx.conversations.replace(changed)
         if name == "an account that was just disabled":
-            await tx.users.set_state(caller.actor_id, UserState.DISABLED)
+            account = await tx.users.lock(caller.actor_id)
+            assert account is not None
+            await tx.users.replace(replace(account, state=UserState.DISABLED))
     who = await add_caller(storage, "eve") if name == "someone else's" else caller
     async with process(storage, committer) as here:
         if name == "a server that stops":

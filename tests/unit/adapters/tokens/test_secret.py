@@ -96,6 +96,15 @@ def test_what_is_no_regular_file_is_refused_without_waiting_for_it(tmp_path: Pat
         load_or_create_secret(pipe)
 
 
+def test_a_file_that_was_lost_is_not_made_anew_where_something_depends_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "secret"
+    with pytest.raises(SecretRefused, match="is missing"):
+        load_or_create_secret(path, may_create=False)
+    assert not path.parent.exists()
+    made = load_or_create_secret(path)
+    assert load_or_create_secret(path, may_create=False) == made
+
+
 @pytest.mark.parametrize("content", [b"", b"c2hvcnQ=", b"!" * 64, b"\xff" * 64])
 def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret"
