@@ -18,6 +18,7 @@ class How(TypedDict):
     overrides: ModelSettings
     kind: WorkflowKind | None
     workflow_id: str | None
+    response_schema: str
 
 
 def send_of(request: chat_service_pb2.SendMessageRequest) -> Send:
@@ -26,7 +27,6 @@ def send_of(request: chat_service_pb2.SendMessageRequest) -> Send:
         conversation_id=request.conversation_id,
         parts=message_parts(request.parts),
         cancel_on_disconnect=request.on_disconnect == run_pb2.ON_DISCONNECT_CANCEL,
-        response_schema=request.response_schema,
         **_how(request),
     )
 
@@ -53,4 +53,5 @@ def _how(request: Any) -> How:
         overrides=model_settings(request.overrides),
         kind=KIND_OF[request.kind] if workflow == "kind" else None,
         workflow_id=request.workflow_id if workflow == "workflow_id" else None,
+        response_schema=request.response_schema,
     )

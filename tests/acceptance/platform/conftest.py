@@ -49,7 +49,8 @@ def provider_settings(running_provider: Provider, tmp_path_factory: pytest.TempP
     """The settings of a server that asks the provider, patiently."""
     models = tmp_path_factory.mktemp("models") / "models.json"
     entry = {"input_micros": INPUT_PRICE * 10**6, "output_micros": OUTPUT_PRICE * 10**6, "noted": "2026-11-22"}
-    models.write_text(json.dumps({"openai/priced": entry}))
+    able = {"takes_images": True, "structured_output": True}
+    models.write_text(json.dumps({"openai/priced": entry | able}))
     return {
         "openai_base_url": running_provider.base_url,
         "openai_api_key": KEY,
