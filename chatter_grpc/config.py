@@ -106,6 +106,17 @@ class Settings(BaseSettings):
     """How old a connection may become before its client is asked to connect anew, which spreads clients over replicas
     that came later. Calls that are open go on to their end. Unset: for ever."""
 
+    metrics_listen: str | None = None
+    """Where to serve metrics for Prometheus at `/metrics` and the health at `/healthz`, by plain HTTP and to anyone who
+    reaches it: `host:port`, or a port alone on 127.0.0.1 (0: any free one, which the log tells). Unset: nowhere."""
+
+    otlp_endpoint: str | None = None
+    """A collector of OpenTelemetry traces that speaks OTLP over gRPC: `http://host:4317`, or `https://` where it is
+    encrypted. Needs the extra `telemetry`. Unset: no traces."""
+
+    trace_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of calls and runs that are traced. A call whose caller sent a `traceparent` is as the caller has it."""
+
     registration: bool = True
     """Whether anyone may make an account with Register."""
 
@@ -304,6 +315,23 @@ class Settings(BaseSettings):
                     ip_network(each, strict=False)
                 except ValueError:
                     raise ValueError("expected addresses, networks such as 10.0.0.0/8, or unix") from None
+        return value
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _check_metrics_listen(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        found = re.fullmatch(r"(?:(?P<host>.+):)?(?P<port>\d{1,5})", value)
+        if found is None or int(found["port"]) > 65_535:
+            raise ValueError("expected host:port, or a port, up to 65535")
+        return f"{found['host'] or '127.0.0.1'}:{found['port']}"
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_otlp_endpoint(cls, value: str | None) -> str | None:
+        if value is not None and re.fullmatch(r"https?://[^/?#@]+", value) is None:
+            raise ValueError("expected http://host:port or https://host:port")
         return value
 
     @property

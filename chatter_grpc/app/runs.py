@@ -11,6 +11,7 @@ from chatter_grpc.config import Settings
 from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.ids import new_id
+from chatter_grpc.core.observation import Observer
 from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.reader import Readers
@@ -34,13 +35,17 @@ class AtWork:
     committer: GroupCommitter
 
 
-def build_runs(storage: SqlStorage, log: LogCommitter, asking: Asking, wakeups: WakeUps, settings: Settings) -> AtWork:
+def build_runs(
+    storage: SqlStorage, log: LogCommitter, asking: Asking, wakeups: WakeUps, settings: Settings, observer: Observer
+) -> AtWork:
     """Build what carries runs in this process."""
-    committer = GroupCommitter(log, wakeups.notify, CommitSettings(interval=settings.commit_milliseconds / 1000))
+    commit_settings = CommitSettings(interval=settings.commit_milliseconds / 1000)
+    committer = GroupCommitter(log, wakeups.notify, commit_settings, observer)
     lease = settings.lease_seconds
     run_settings = RunSettings(time_limit=settings.run_seconds, lease=lease, renew=lease / LEASE_RENEWALS)
     process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
-    supervisor = Supervisor(process_id, storage, LangGraphEngine(asking), committer, wakeups, run_settings, utc_now)
+    engine = LangGraphEngine(asking)
+    supervisor = Supervisor(process_id, storage, engine, committer, wakeups, run_settings, utc_now, observer)
     claimer = Claimer(
         storage, supervisor, wakeups, utc_now, room=settings.detached_runs, per_owner=settings.runs_per_owner
     )

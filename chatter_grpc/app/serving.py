@@ -15,6 +15,7 @@ from chatter_grpc.adapters.tokens.signing_keys import KeyRing
 from chatter_grpc.app.edge import edge_settings
 from chatter_grpc.app.identity import build_identity
 from chatter_grpc.app.models import open_asking, open_models
+from chatter_grpc.app.observation import Observed, build_observation, open_admin
 from chatter_grpc.app.runs import AtWork, build_runs
 from chatter_grpc.app.shared import Shared, open_shared
 from chatter_grpc.app.storage import open_database, open_keys
@@ -26,6 +27,7 @@ from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.forking import Forking
+from chatter_grpc.core.loop_lag import LoopLag
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.quotas import MessageQuota
@@ -58,6 +60,9 @@ async def serve(settings: Settings, *, stop: asyncio.Event, ready: Callable[[str
         if settings.embedded:
             await asyncio.to_thread(stack.enter_context, hold_data_dir(settings.data_dir))
         server = await _build(stack, settings, certificate)
+        admin = await open_admin(stack, settings, server.observed.metrics, server.edge.health)
+        if admin is not None:
+            _log.info("serving_metrics", extra={"address": admin})
         background = await stack.enter_async_context(Background())
         await server.start(background, settings)
         ready(server.address)
@@ -82,6 +87,7 @@ class Server:
     shared: Shared
     revocations: RevocationWatch
     signing_keys: KeyRing
+    observed: Observed
     address: str = ""
 
     async def start(self, background: Background, settings: Settings) -> None:
@@ -104,8 +110,10 @@ class Server:
         background.start("claimer", self.at_work.claimer.run())
         port = await self.edge.start()
         background.start("health", self.edge.health.run())
-        if (watch := certificate_watch(settings, self.edge)) is not None:
+        if (watch := certificate_watch(settings, self.edge, self.observed)) is not None:
             background.start("certificate", watch.run())
+        if self.observed.metrics is not None:
+            background.start("loop lag", LoopLag(self.observed.observer).run())
         host, _, _ = settings.listen.rpartition(":")
         self.address = settings.listen if settings.listen.startswith("unix:") else f"{host}:{port}"
         _log.info("serving", extra={"address": self.address, "version": __version__})
@@ -131,7 +139,8 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     stack.push_async_callback(log.close)
     asking = await open_asking(stack, models)
     shared = await open_shared(stack, settings, keys, database)
-    at_work = build_runs(storage, log, asking, shared.wakeups, settings)
+    observed = await build_observation(stack, settings, database)
+    at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
     quota = MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None)
@@ -162,8 +171,14 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
         slots=shared.slots,
         storage=storage,
         page_tokens=PageTokenSigner(keys.page_tokens),
+        observer=observed.observer,
     )
     edge = EdgeServer(services, edge_settings(settings, certificate))
     return Server(
-        edge=edge, at_work=at_work, shared=shared, revocations=identity.revocations, signing_keys=identity.signing_keys
+        edge=edge,
+        at_work=at_work,
+        shared=shared,
+        revocations=identity.revocations,
+        signing_keys=identity.signing_keys,
+        observed=observed,
     )

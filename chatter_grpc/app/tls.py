@@ -6,6 +6,7 @@ from typing import Final
 
 from chatter_grpc.adapters.tls.files import CertificateFiles, CertificateRefused
 from chatter_grpc.adapters.tls.watch import CertificateWatch
+from chatter_grpc.app.observation import Observed
 from chatter_grpc.config import ConfigurationFault, Settings
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.clock import utc_now
@@ -50,12 +51,18 @@ def certificate_files(settings: Settings) -> CertificateFiles | None:
     return CertificateFiles(cert_file=cert, key_file=key, client_ca_file=client_ca)
 
 
-def certificate_watch(settings: Settings, edge: EdgeServer) -> CertificateWatch | None:
+def certificate_watch(settings: Settings, edge: EdgeServer, observed: Observed) -> CertificateWatch | None:
     """Return what has a server show the certificate that its files hold, ``None`` where there are none."""
     files, served = certificate_files(settings), edge.certificate
     if files is None or served is None:
         return None
-    return CertificateWatch(files, served.current, served.replace, utc_now)
+
+    def take(certificate: Certificate) -> None:
+        served.replace(certificate)
+        observed.note_certificate(certificate)
+
+    observed.note_certificate(served.current)
+    return CertificateWatch(files, served.current, take, utc_now)
 
 
 def stays_on_this_machine(listen: str) -> bool:

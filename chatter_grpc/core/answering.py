@@ -17,6 +17,7 @@ from chatter_grpc.core.models import (
     TextPiece,
     TokenCount,
 )
+from chatter_grpc.core.observed_chat import ObservedChat
 from chatter_grpc.core.runs.writer import FinishedMessage, MessageWriter, StepWriter
 from chatter_grpc.core.usage import Usage, estimate_tokens, usage_of
 
@@ -45,7 +46,7 @@ async def write_answer(
     """
     answer = _Answer(step.start_message(model.info.name, model.info.provider), model, request)
     # The port promises an async generator; leaving the block closes it, and with it the provider's connection.
-    batches = cast("AsyncGenerator[Sequence[ModelDelta]]", model.chat.stream(request))
+    batches = cast("AsyncGenerator[Sequence[ModelDelta]]", ObservedChat(model.chat, step.observer).stream(request))
     try:
         async with aclosing(batches):
             async for batch in batches:

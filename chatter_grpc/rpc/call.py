@@ -15,8 +15,8 @@ class Call:
     ``method`` is the full name, such as ``/chatter.v1.ChatService/GetMessage``. ``peer`` is the client's address
     without its port, by a trusted proxy's word where there is one; empty on a unix socket. ``started`` is in seconds by
     ``time.perf_counter``. ``caller`` comes with authentication and stays ``None`` on public methods; ``request_key``
-    with the idempotency key, ``None`` where the request has no request id. ``trailing`` gathers what the answer carries
-    as trailing metadata.
+    with the idempotency key, ``None`` where the request has no request id. ``reason`` is that of the error that
+    the call ends with, empty where there is none. ``trailing`` gathers what the answer carries as trailing metadata.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Call:
     started: float
     caller: Caller | None = None
     request_key: RequestKey | None = None
+    reason: str = ""
     trailing: list[tuple[str, str]] = field(default_factory=list)
 
 

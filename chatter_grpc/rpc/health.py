@@ -37,7 +37,13 @@ class HealthMonitor:
         self._interval = interval
         self._deadline = deadline
         self._serving: bool | None = None
+        self._stopping = False
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger(__name__)
+
+    @property
+    def serving(self) -> bool:
+        """Whether the server can serve, as of the last check."""
+        return self._serving is True and not self._stopping
 
     async def run(self) -> None:
         """Check again and again; has no end of its own."""
@@ -51,6 +57,7 @@ class HealthMonitor:
 
     async def stop(self) -> None:
         """Say NOT_SERVING from now on, because the server stops."""
+        self._stopping = True
         await self.servicer.enter_graceful_shutdown()
 
     async def _alive(self) -> bool:

@@ -25,6 +25,7 @@ from chatter_grpc.core.limits import Limit, RateLimiter, Slots
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.models import ModelCatalogue
+from chatter_grpc.core.observation import UNOBSERVED, Observer
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.searching import Searches
 from chatter_grpc.core.sending import Sending
@@ -43,6 +44,7 @@ from chatter_grpc.rpc.interceptors.call_id import CallIdInterceptor
 from chatter_grpc.rpc.interceptors.errors import ErrorsInterceptor
 from chatter_grpc.rpc.interceptors.idempotency import IdempotencyInterceptor
 from chatter_grpc.rpc.interceptors.layer import Layer
+from chatter_grpc.rpc.interceptors.observation import ObservationInterceptor
 from chatter_grpc.rpc.interceptors.rate_limit import RateLimitInterceptor
 from chatter_grpc.rpc.interceptors.stream_limit import StreamLimitInterceptor
 from chatter_grpc.rpc.interceptors.validation import ValidationInterceptor
@@ -83,6 +85,7 @@ class Services:
     slots: Slots
     storage: Storage
     page_tokens: PageTokenSigner
+    observer: Observer = UNOBSERVED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,7 @@ def interceptors(services: Services, settings: EdgeSettings) -> Sequence[Layer]:
     return (
         CallIdInterceptor(policies, settings.trusted_proxies),
         AccessLogInterceptor(policies, show_requests=settings.show_requests),
+        ObservationInterceptor(policies, services.observer),
         ErrorsInterceptor(policies),
         AuthenticationInterceptor(policies, services.authenticator),
         AuthorizationInterceptor(policies),

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import Pool, QueuePool
 
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
 from chatter_grpc.adapters.sql.faults import away_as_unavailable
@@ -72,6 +73,11 @@ class Database:
         async with self.reading() as statements:
             await statements.run(_PING)
 
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections transactions hold at this moment."""
+        return sum(_checked_out(pool) for pool in {self._reader.sync_engine.pool, self._writer.sync_engine.pool})
+
     async def close(self) -> None:
         """Close all connections."""
         await self._reader.dispose()
@@ -89,3 +95,9 @@ class Database:
             with away_as_unavailable():
                 async with asyncio.timeout(self.options.statement_seconds + GRACE_SECONDS):
                     await transaction.commit()
+
+
+def _checked_out(pool: Pool) -> int:
+    # Both kinds of database have pools that count; SQLAlchemy's type of all pools does not say so.
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()

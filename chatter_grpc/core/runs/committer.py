@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.observation import UNOBSERVED, Observer
 from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.runs.tail import Tail
@@ -36,10 +37,17 @@ class GroupCommitter:
     ``notify`` is called with the ids of the runs that have new committed events.
     """
 
-    def __init__(self, log: LogCommitter, notify: Callable[[Collection[str]], None], settings: CommitSettings) -> None:
+    def __init__(
+        self,
+        log: LogCommitter,
+        notify: Callable[[Collection[str]], None],
+        settings: CommitSettings,
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         self._log = log
         self._notify = notify
         self.settings = settings
+        self._observer = observer
         self._dirty: dict[str, Tail] = {}
         self._work = asyncio.Event()
         self._committed = asyncio.Event()
@@ -98,6 +106,7 @@ class GroupCommitter:
         self._in_flight = frozenset(tail.run_id for tail, _, _ in group)
         # Until it is known that they are committed they are not; a log with a gap must never be written on.
         losers: Collection[str] = self._in_flight
+        began = time.monotonic()
         try:
             losers = await self._write([batch for _, batch, _ in group])
         finally:
@@ -111,6 +120,8 @@ class GroupCommitter:
             self._in_flight = frozenset()
             committed, self._committed = self._committed, asyncio.Event()
             committed.set()
+        events = sum(len(batch.entries) for _, batch, _ in group)
+        self._observer.committed(len(group), events, time.monotonic() - began)
         self._notify([tail.run_id for tail, _, _ in group])
 
     async def _write(self, batches: Sequence[Batch]) -> Collection[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.errors import RunInterrupted, ServerStopping, StorageUnavailable
+from chatter_grpc.core.observation import UNOBSERVED, Observer
 from chatter_grpc.core.runs.attempt import Attempt
 from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.core.runs.ending import Outcome, end_run
@@ -57,6 +58,7 @@ class Supervisor:
         wakeups: WakeUps,
         settings: RunSettings,
         clock: Clock,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.process_id = process_id
         self.settings = settings
@@ -65,6 +67,7 @@ class Supervisor:
         self._committer = committer
         self._wakeups = wakeups
         self._clock = clock
+        self._observer = observer
         self._active: dict[str, Attempt] = {}
         self._owned: set[asyncio.Task[Any]] = set()
         self._stopping = False
@@ -93,7 +96,7 @@ class Supervisor:
     def start(self, work: Work, first: Batch, on_ended: Callable[[], None] = lambda: None) -> None:
         """Begin an attempt whose row, lease and first events are committed; ``on_ended`` is called at its end."""
         tail = Tail(work.run.id, work.run.attempt, first.entries, first.last_seq)
-        attempt = Attempt(work, tail, RunWriter(tail, self._committer))
+        attempt = Attempt(work, tail, RunWriter(tail, self._committer, self._observer))
         # Whoever lost a run stops at once: what it would write is not wanted, what it would read is paid for.
         tail.on_lost = partial(attempt.interrupt, _interrupted(attempt))
         self._active[work.run.id] = attempt
@@ -187,8 +190,12 @@ class Supervisor:
     async def _see_through(self, attempt: Attempt, on_ended: Callable[[], None]) -> None:
         """Do the work of one attempt and end its run."""
         try:
-            outcome = await attempt.execute(self._executor, self.settings.time_limit)
-            await self._end(attempt, outcome)
+            with self._observer.run(attempt.work.run) as observed:
+                outcome = await attempt.execute(self._executor, self.settings.time_limit)
+                await self._end(attempt, outcome)
+                if attempt.tail.ended:
+                    reason = outcome.failure.reason if outcome.failure else ""
+                    observed.ended(outcome.state.value, reason, attempt.writer.usage)
         except Exception:  # noqa: BLE001
             _log.exception("run_end_fault", extra={"run_id": attempt.work.run.id})
         finally:

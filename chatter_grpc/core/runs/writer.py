@@ -7,6 +7,7 @@ from typing import Final
 from chatter_grpc.core.ids import MESSAGE, new_id
 from chatter_grpc.core.messages import sha256_of
 from chatter_grpc.core.models import FinishReason, Role
+from chatter_grpc.core.observation import UNOBSERVED, Observer
 from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.core.runs.events import (
     Body,
@@ -43,9 +44,10 @@ class FinishedMessage:
 class RunWriter:
     """One attempt's hand on its run's log, with what the run's end has to know of it."""
 
-    def __init__(self, tail: Tail, committer: GroupCommitter) -> None:
+    def __init__(self, tail: Tail, committer: GroupCommitter, observer: Observer = UNOBSERVED) -> None:
         self._tail = tail
         self._committer = committer
+        self.observer = observer
         self._steps = 0
         self.usage = Usage()
         self.messages: list[FinishedMessage] = []
@@ -88,6 +90,7 @@ class StepWriter:
 
     def __init__(self, run: RunWriter, step_id: str, node_id: str) -> None:
         self.id = step_id
+        self.observer = run.observer
         self._run = run
         self._node_id = node_id
 
@@ -170,4 +173,5 @@ class MessageWriter:
 
     def _report(self, usage: Usage) -> None:
         self._run.usage += usage
+        self._run.observer.tokens_used(self._model, usage)
         self._run.append(self._step_id, UsageReported(self.id, self._model, usage))

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from chatter_grpc.rpc.call import Call, current_call
 from chatter_grpc.rpc.interceptors.layer import Context, Layer, Next, proceed
+from chatter_grpc.rpc.interceptors.outcome import code_after
 from chatter_grpc.rpc.redaction import redacted
 
 # Codes that are the server's fault.
@@ -32,15 +33,10 @@ class AccessLogInterceptor(Layer):
             self._log.debug("request", call_id=call.id, method=method_name, request=redacted(request_or_iterator))
         try:
             response = await proceed(method, request_or_iterator, context)
-        except asyncio.CancelledError:
-            expired = context.time_remaining() == 0
-            self._note(call, grpc.StatusCode.DEADLINE_EXCEEDED if expired else grpc.StatusCode.CANCELLED)
+        except (asyncio.CancelledError, Exception) as error:
+            self._note(call, code_after(context, error))
             raise
-        except Exception:
-            # Errors have become statuses further in; what comes up here without one met a client that had gone.
-            self._note(call, code_of(context) or grpc.StatusCode.CANCELLED)
-            raise
-        self._note(call, code_of(context) or grpc.StatusCode.OK)
+        self._note(call, code_after(context))
         return response
 
     def _note(self, call: Call, code: grpc.StatusCode) -> None:
@@ -54,12 +50,9 @@ class AccessLogInterceptor(Layer):
         if call.caller is not None:
             facts["actor_id"] = call.caller.actor_id
             facts["owner_id"] = call.caller.owner_id
+        if call.reason:
+            facts["reason"] = call.reason
         if code in FAULTS:
             self._log.error("call", **facts)
         else:
             self._log.info("call", **facts)
-
-
-def code_of(context: Context) -> grpc.StatusCode | None:
-    """Return the status code that was set on a call, if any was."""
-    return context.code()

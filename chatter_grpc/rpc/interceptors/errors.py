@@ -31,6 +31,7 @@ class ErrorsInterceptor(Layer):
             self._log.error("fault", call_id=current_call().id, method=method_name, exc_info=fault)
             raised = Internal()
         call = current_call()
+        call.reason = raised.reason
         refusal = refusal_of(raised, call.id)
         trailing: Any = (*refusal.trailing_metadata, *call.trailing)
         return await context.abort(refusal.code, refusal.details, trailing)

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import grpc
 import pytest
+from aiohttp import ClientSession
 from google.protobuf.message_factory import GetMessageClass
 
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.support.chats import raw_server
+from tests.support.collector import Collector, collecting
 from tests.support.databases import PostgresDatabases
 from tests.support.edge import Answer
 from tests.support.openai_plans import Fault, Plan
@@ -92,6 +94,13 @@ class Site:
     server: Served
     line: Line
     provider: Provider
+    collector: Collector
+
+    async def metrics(self) -> str:
+        """Return what Prometheus is told."""
+        (event,) = self.server.logged("serving_metrics")
+        async with ClientSession() as session, session.get(f"http://{event['address']}/metrics") as response:
+            return await response.text()
 
 
 async def answer_rudely(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,6 +130,7 @@ async def site(tmp_path: Path, postgres_databases: PostgresDatabases) -> AsyncIt
         postgres_url = stack.enter_context(postgres_databases.fresh())
         provider = stack.enter_context(provider_on_a_thread(OPERATORS["provider key"]))
         line, url = stack.enter_context(line_to(postgres_url, password=OPERATORS["database password"]))
+        collector = stack.enter_context(collecting())
         rude = await stack.enter_async_context(raw_server(answer_rudely))
         endpoints = {
             "rude": {"base_url": rude, "api_key": OPERATORS["provider key"], "models": RUDE},
@@ -141,9 +151,11 @@ async def site(tmp_path: Path, postgres_databases: PostgresDatabases) -> AsyncIt
                 provider_idle_seconds="60",
                 log_level="debug",
                 log_format="json",
+                metrics_listen="0",
+                otlp_endpoint=collector.endpoint,
             )
         )
-        yield Site(server=server, line=line, provider=provider)
+        yield Site(server=server, line=line, provider=provider, collector=collector)
 
 
 async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> None:
@@ -160,15 +172,18 @@ async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> N
         await spy.call("Logout")
         await spy.call("GetMe")
     assert spy.called == METHODS.keys()
+    metrics = await site.metrics()
     assert site.server.process.stop() == 0
     site.line.cut()
-    output = site.server.output + start_without_a_database(site.server, tmp_path)
+    output = site.server.output + start_without_a_database(site.server, tmp_path) + metrics + site.collector.text
     for secret in (*OPERATORS.values(), *USERS.values(), *spy.issued):
         assert secret not in output
     for secret in (*OPERATORS.values(), USERS["password"], USERS["wrong password"], *spy.issued):
         assert not [told for told in spy.told if secret in told]
-    # All of that was logged, by name.
+    # All of that was logged, counted and traced, by name.
     assert {event["method"].rpartition("/")[2] for event in site.server.logged("request")} == METHODS.keys()
+    assert {span.name.rpartition("/")[2] for span in site.collector.spans} >= METHODS.keys()
+    assert not [name for name in METHODS if f'/{name}"' not in metrics]
     levels = {json.loads(line)["level"] for line in site.server.process.err.read_text().splitlines()}
     assert levels >= {"debug", "info", "warning"}
 

@@ -78,6 +78,7 @@ async def test_each_call_is_one_line_in_the_log(log: Log, edge: Edge, account: A
         "call_id": "mine",
         "method": GET_CONVERSATION,
         "code": "NOT_FOUND",
+        "reason": "CONVERSATION_NOT_FOUND",
         "peer": "",
         "actor_id": account.user.id,
         "owner_id": account.user.id,

@@ -1,0 +1,1 @@
+"""Metrics for Prometheus, and the port on which they are asked for."""

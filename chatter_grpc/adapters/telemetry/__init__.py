@@ -1,0 +1,1 @@
+"""Traces for a collector of OpenTelemetry; needs the extra `telemetry`."""
