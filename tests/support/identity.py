@@ -20,6 +20,7 @@ from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.revocation_watch import RevocationWatch
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.core.tokens import TokenPair
+from chatter_grpc.core.user_service import Users
 from chatter_grpc.core.users import User
 
 SECRET = b"a secret of this test alone, 48 bytes, never used"
@@ -92,6 +93,8 @@ class Replica:
     authenticator: Authenticator
     accounts: Accounts
     api_keys: ApiKeys
+    users: Users
+    cancelled: list[str]
 
     async def sign_up(self, username: str = "ada", password: str = PASSWORD) -> User:
         return await self.auth.register(
@@ -135,6 +138,7 @@ class Site:
         await watch.poll()
         limiter = MemoryRateLimiter(self.clock.monotonic)
         key_hasher = KeyedHasher(derived.api_keys)
+        cancelled: list[str] = []
         return Replica(
             clock=self.clock,
             storage=storage,
@@ -163,4 +167,6 @@ class Site:
                 clock=self.clock,
             ),
             api_keys=ApiKeys(storage=storage, key_hasher=key_hasher, announce=watch.apply, clock=self.clock),
+            users=Users(storage=storage, announce=watch.apply, cancel_runs=cancelled.extend, clock=self.clock),
+            cancelled=cancelled,
         )
