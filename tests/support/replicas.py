@@ -32,6 +32,7 @@ from chatter_grpc.core.runs.reaper import Reaper
 from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
+from chatter_grpc.core.runs.wakeups import WakeUps
 from chatter_grpc.core.sending import Send, Sending
 from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.storage import Storage, Transaction
@@ -158,12 +159,13 @@ class Process:
         grace: float = 0.0,
         limits: RunLimits = MANY_RUNS,
         room: int = 100,
+        wakeups: WakeUps | None = None,
     ) -> None:
         self.faults = Faults()
         self.storage = FaultyStorage(storage, self.faults)
         self.log = FaultyLog(log, self.faults)
         self.log.gate.set()
-        self.wakeups = MemoryWakeUps(tick=0.01)
+        self.wakeups = wakeups or MemoryWakeUps(tick=0.01)
         self.committer = GroupCommitter(self.log, self.wakeups.notify, commits)
         asking = asking_of(models)
         executor = executor or LangGraphEngine(asking)
