@@ -1,4 +1,4 @@
-"""What the tests of the OpenAI-compatible chat share: what fixtures make, a failed call, a server of raw bytes."""
+"""What the tests of the chats share: what fixtures make, a failed call, a server of raw bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,7 +8,7 @@ import pytest
 
 from chatter_grpc.adapters.models.openai import OpenAIChat
 from chatter_grpc.core.errors import ChatterError
-from chatter_grpc.core.models import Finished, ModelDelta, ModelRequest
+from chatter_grpc.core.models import ChatModel, Finished, ModelDelta, ModelRequest
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -29,7 +29,9 @@ class Pauses:
         self.seconds.append(seconds)
 
 
-async def failure_of(chat: OpenAIChat, request: ModelRequest) -> tuple[ChatterError, list[ModelDelta]]:
+async def failure_of(
+    chat: ChatModel, request: ModelRequest, *, provider: str = "stand-in"
+) -> tuple[ChatterError, list[ModelDelta]]:
     """Return the error that ends a call, and the deltas before it."""
     deltas: list[ModelDelta] = []
 
@@ -40,7 +42,7 @@ async def failure_of(chat: OpenAIChat, request: ModelRequest) -> tuple[ChatterEr
     with pytest.raises(ChatterError) as caught:
         await read()
     assert not any(isinstance(delta, Finished) for delta in deltas)
-    assert caught.value.metadata["provider"] == "stand-in"
+    assert caught.value.metadata["provider"] == provider
     return caught.value, deltas
 
 

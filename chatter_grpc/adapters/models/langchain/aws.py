@@ -22,6 +22,7 @@ MOST_CALLS: Final = 200
 """Calls at the same time, each of which holds a thread; further ones wait for their turn."""
 
 _CALL: Final = "before-send.bedrock-runtime.ConverseStream"
+_NO_CLIENT: Final = object()
 # Beyond the line's own deadline: what a thread does without the network is over sooner.
 _GRACE_SECONDS: Final = 1.0
 _REASONS: Final = {
@@ -57,7 +58,7 @@ class Aws:
     def __init__(self, access: AwsAccess) -> None:
         self._access = access
         self._threads = ThreadPoolExecutor(max_workers=MOST_CALLS, thread_name_prefix="aws")
-        self._clients: dict[str, Any] = {}
+        self._client: Any = None
 
     def open_model(self, endpoint: EndpointConfig, name: str) -> BaseChatModel:
         """Make a model; see ``Integration.open_model``. All models share a client, which is dear."""
@@ -77,12 +78,13 @@ class Aws:
             aws_secret_access_key=access.secret_access_key or None,
             aws_session_token=access.session_token or None,
             config=config,
-            **self._clients,
+            client=self._client,
+            # Nothing is ever asked of the service's administration, whose client takes as long to make again.
+            bedrock_client=_NO_CLIENT,
         )
-        if not self._clients:
-            model.client.meta.events.register(_CALL, _send)
-            # Of the second, which is for administration, nothing is ever asked.
-            self._clients = {"client": model.client, "bedrock_client": model.bedrock_client}
+        if self._client is None:
+            self._client = model.client
+            self._client.meta.events.register(_CALL, _send)
         return cast(BaseChatModel, model)
 
     def options(self, request: ModelRequest) -> dict[str, Any]:
@@ -120,14 +122,15 @@ class Aws:
         while True:
             step = loop.run_in_executor(self._threads, take_step)
             try:
-                async with asyncio.timeout_at(line.deadline + _GRACE_SECONDS):
-                    chunk = await asyncio.shield(step)
-            except TimeoutError:
-                await _leave(line, step)
-                raise line.expire() from None
+                # Waits without being thrown what the thread raises, which would upset a generator that is being closed.
+                await asyncio.wait({step}, timeout=max(0.0, line.deadline - loop.time()) + _GRACE_SECONDS)
             except asyncio.CancelledError:
                 await _leave(line, step)
                 raise
+            if not step.done():
+                await _leave(line, step)
+                raise line.expire()
+            chunk = step.result()
             if chunk is None:
                 return
             yield chunk

@@ -31,7 +31,8 @@ class Google(OverHttpx):
             vertexai=False,
             temperature=None,
             max_retries=1,
-            client_args={"transport": LineTransport()},
+            # The second saves loading certificates for a client that makes no connections.
+            client_args={"transport": LineTransport(), "verify": False},
         )
 
     def options(self, request: ModelRequest) -> dict[str, Any]:

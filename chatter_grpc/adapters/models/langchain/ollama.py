@@ -27,8 +27,7 @@ class Ollama(OverHttpx):
             "ollama",
             name,
             base_url=endpoint.base_url,
-            client_kwargs={"headers": headers},
-            async_client_kwargs={"transport": LineTransport(), "timeout": None},
+            client_kwargs={"headers": headers, "transport": LineTransport(), "timeout": None},
         )
 
     def options(self, request: ModelRequest) -> dict[str, Any]:

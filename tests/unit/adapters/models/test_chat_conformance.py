@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from chatter_grpc.adapters.models.http import HttpPool
 from chatter_grpc.adapters.models.offline import OfflineChat
 from chatter_grpc.adapters.models.openai import OpenAIChat
 from chatter_grpc.adapters.models.scripted import CallState, Gate, ScriptedChat, answer_script
@@ -26,10 +27,12 @@ from chatter_grpc.core.models import (
     TextPiece,
     TokenCount,
 )
-from tests.support.chats import MakeChat
+from tests.support.chats import KEY, MakeChat
 from tests.support.deltas import ask, batches_of, conversation, count_of, deltas_of, text_of
+from tests.support.hosted import HOSTED, Hosted
 from tests.support.openai_plans import Fault, Plan
 from tests.support.openai_standin import OpenAIStandIn
+from tests.support.standin import StandIn
 
 PROVIDER_ERRORS = (
     ProviderUnavailable,
@@ -54,14 +57,22 @@ class Subject:
     """Returns once the provider's side of the unending call has seen that it was closed."""
     failing: tuple[tuple[ChatModel, ModelRequest], ...] = ()
     """Calls that fail; none where the adapter has nothing that could fail."""
+    prepare: Callable[[int], None] = lambda number: None
+    """Is told the number of a failing call before it is made."""
     honours_max_tokens: bool = True
 
 
-@pytest.fixture(params=["openai", "offline", "scripted"])
+@pytest.fixture(params=["openai", "offline", "scripted", *HOSTED])
 async def subject(
-    request: pytest.FixtureRequest, provider: OpenAIStandIn, make_chat: MakeChat
+    request: pytest.FixtureRequest, provider: OpenAIStandIn, make_chat: MakeChat, pool: HttpPool
 ) -> AsyncIterator[Subject]:
-    if request.param == "openai":
+    if request.param in HOSTED:
+        hosted = HOSTED[request.param]
+        async with hosted.standin(api_key=KEY) as standin:
+            made = await hosted_subject(hosted, standin, pool)
+            yield made
+            made.chat.close()  # type: ignore[attr-defined]
+    elif request.param == "openai":
         yield openai_subject(provider, make_chat)
     elif request.param == "scripted":
         yield scripted_subject()
@@ -91,6 +102,35 @@ def openai_subject(provider: OpenAIStandIn, make_chat: MakeChat) -> Subject:
         unending=(make_chat(), ask("go on", model="stand-in/gpt?tokens=9&after=2&fault=stall")),
         closed=closed,
         failing=tuple((chat, ask("hello", model=f"stand-in/{name}")) for name in faults),
+    )
+
+
+async def hosted_subject(hosted: Hosted, standin: StandIn, pool: HttpPool) -> Subject:
+    async def closed() -> None:
+        await standin.wait_until_closed(standin.calls[-1])
+
+    answered, unending = "reasoning=Hm.", "tokens=9&after=2&fault=stall"
+    faults = (
+        *(f"status={status}" for status in (400, 401, 403, 404, 429, 500, 503, 529)),
+        *(f"tokens=9&after={after}&fault={fault}" for after in (0, 4) for fault in ("cut", "garbage", "error")),
+        "tokens=9&after=4&fault=stall",
+    )
+
+    def prepare(number: int) -> None:
+        standin.clear()
+        # One for each attempt.
+        standin.plan(*[Plan.named(f"?{faults[number]}")] * 3)
+
+    chat = await hosted.chat(standin, pool, plans=(answered,), idle_seconds=0.1, first_token_seconds=30)
+    patient = await hosted.chat(standin, pool, plans=(unending,))
+    return Subject(
+        chat=chat,
+        request=ask("hello there", model=hosted.named(answered)),
+        answer="You said: hello there",
+        unending=(patient, ask("go on", model=hosted.named(unending))),
+        closed=closed,
+        failing=((chat, ask("hello", model=hosted.named(answered))),) * len(faults),
+        prepare=prepare,
     )
 
 
@@ -221,7 +261,8 @@ async def test_failures_are_of_the_ports_types_and_come_without_an_end(subject: 
         async for batch in chat.stream(request):
             said.extend(batch)
 
-    for chat, request in subject.failing:
+    for number, (chat, request) in enumerate(subject.failing):
+        subject.prepare(number)
         with pytest.raises(PROVIDER_ERRORS):
             await read(chat, request)
     assert not any(isinstance(delta, Finished) for delta in said)
