@@ -1,7 +1,10 @@
 """Whatever happens in whatever order, what a reader saw folds to what the log folds to."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +17,7 @@ from chatter_grpc.core.runs.events import (
     AttemptStarted,
     Batch,
     DeltaKind,
+    Deltas,
     Entry,
     MessageFinished,
     MessageStarted,
@@ -24,7 +28,7 @@ from chatter_grpc.core.runs.events import (
     StoredMessage,
 )
 from chatter_grpc.core.runs.fold import Fold
-from chatter_grpc.core.runs.reader import Chunk, Readers, RunReader
+from chatter_grpc.core.runs.reader import Readers, RunReader
 from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.core.runs.tail import Tail
 from chatter_grpc.core.usage import Usage
@@ -48,7 +52,7 @@ class Watcher:
     reader: RunReader
     cursor: LogPosition = field(default_factory=LogPosition)
     entries: list[Entry] = field(default_factory=list)
-    pending: "asyncio.Task[Chunk | None] | None" = None
+    pending: "asyncio.Task[Any] | None" = None
     over: bool = False
 
     async def look(self) -> None:
@@ -80,8 +84,51 @@ class Watcher:
         await self.reader.__aenter__()
 
 
+@dataclass(slots=True)
+class Poller(Watcher):
+    """A client that asks for page after page, of so many events each, and waits for each as long as it takes."""
+
+    count: int = 1
+    largest: int = 0
+
+    async def look(self) -> None:
+        if self.over:
+            return
+        if self.pending is None:
+            self.pending = asyncio.create_task(self.poll())
+        for _ in range(8):
+            await asyncio.sleep(0)
+        if self.pending.done():
+            # What was on its way when a client left is asked for again.
+            await self.pending
+            self.pending = None
+
+    async def poll(self) -> None:
+        async with RunReader(self.readers, "run", self.cursor) as reader:
+            page = await reader.page(self.count, 3600)
+        self.entries += page.entries
+        self.cursor, self.over = page.position, page.finished
+        self.largest = max(self.largest, events_of(page.entries))
+
+    async def come_again(self) -> None:
+        if self.pending is not None and not self.pending.done():
+            self.pending.cancel()
+            await asyncio.wait((self.pending,))
+            self.pending = None
+
+
+def events_of(entries: Iterable[Entry]) -> int:
+    """Return how many events entries are on the wire, where adjacent deltas of one message and step are one."""
+    bodies = [(entry.step_id, entry.attempt, entry.body) for entry in entries]
+    keys = [
+        (step_id, attempt, body.kind, body.message_id) if isinstance(body, Deltas) else place
+        for place, (step_id, attempt, body) in enumerate(bodies)
+    ]
+    return sum(1 for _ in groupby(keys))
+
+
 class World:
-    """A run, the process that it is at work in, another process, and two clients of each."""
+    """A run, the process that it is at work in, another process, and four clients of each."""
 
     def __init__(self, kept: int) -> None:
         self.log = MemoryLog()
@@ -94,8 +141,13 @@ class World:
         self.finished: list[str] = []
         here = Readers(self.log.storage, self.wakeups, lambda _: self.tail if self.live else None, 3600)
         there = Readers(self.log.storage, self.wakeups, lambda _: None, 3600)
+        both = (here, there)
         self.watchers = [
-            Watcher(readers, RunReader(readers, "run", LogPosition())) for readers in (here, here, there, there)
+            *(Watcher(readers, RunReader(readers, "run", LogPosition())) for readers in both * 2),
+            *(
+                Poller(readers, RunReader(readers, "run", LogPosition()), count=count)
+                for readers, count in zip(both * 2, (1, 2, 1000, 3), strict=True)
+            ),
         ]
 
     def note(self) -> None:
@@ -164,7 +216,7 @@ def folded(entries: list[Entry]) -> dict[str, str]:
     return found
 
 
-WATCHER = st.integers(min_value=0, max_value=3)
+WATCHER = st.integers(min_value=0, max_value=7)
 ACTIONS = st.one_of(
     st.tuples(st.just("say"), st.sampled_from(MESSAGES), st.text(min_size=1, max_size=40)),
     st.tuples(st.just("finish"), st.sampled_from(MESSAGES)),
@@ -226,3 +278,12 @@ def test_every_reader_of_a_run_that_is_lost_comes_to_what_was_stored(
         for what in seen[len(committed) - 1 :]:
             assert not isinstance(what[3], BARRIERS), "a barrier was shown that was never committed"
         assert folded(watcher.entries) == expected
+
+
+@settings(deadline=None)
+@given(st.lists(ACTIONS, max_size=40))
+def test_no_page_holds_more_events_than_asked_for(actions: list[tuple[object, ...]]) -> None:
+    world = run_alone(play(actions, kept=100_000, lost=False))
+    pollers = [watcher for watcher in world.watchers if isinstance(watcher, Poller)]
+    assert len(pollers) == 4
+    assert all(poller.largest <= poller.count for poller in pollers)
