@@ -1,6 +1,7 @@
 """Catalogues of models for tests: names with what streams them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chatter_grpc.core.errors import ModelUnknown
@@ -29,6 +30,11 @@ class Catalogue:
             )
             for name, chat in chats.items()
         }
+
+    def know(self, name: str, **facts: Any) -> None:
+        """Change what is known of a model."""
+        known = self._models[name]
+        self._models[name] = replace(known, info=replace(known.info, **facts))
 
     @property
     def default_model(self) -> str:

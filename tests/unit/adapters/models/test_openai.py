@@ -1,5 +1,8 @@
 """What is asked of an OpenAI-compatible endpoint, and what is made of its answers."""
 
+import base64
+import json
+
 import pytest
 
 from chatter_grpc.adapters.models.http import HttpPool
@@ -7,6 +10,7 @@ from chatter_grpc.adapters.models.openai import OpenAIChat
 from chatter_grpc.core.models import (
     Finished,
     FinishReason,
+    Image,
     ModelRequest,
     ReasoningPiece,
     Role,
@@ -16,6 +20,7 @@ from chatter_grpc.core.models import (
 )
 from tests.support.chats import MakeChat
 from tests.support.deltas import ask, batches_of, count_of, deltas_of, reasoning_of, text_of
+from tests.support.images import IMAGES, PNG
 from tests.support.openai_plans import Plan
 from tests.support.openai_standin import OpenAIStandIn
 
@@ -60,6 +65,46 @@ async def test_all_of_a_request_reaches_the_provider(chat: OpenAIChat, provider:
         "temperature": 0.5,
         "max_tokens": 7,
     }
+
+
+async def test_images_go_along_with_the_text_of_their_turn(chat: OpenAIChat, provider: OpenAIStandIn) -> None:
+    images = tuple(Image(media_type=media_type, data=data) for media_type, data in IMAGES.items())
+    turns = [
+        Turn(role=Role.USER, text="Look:", images=images),
+        Turn(role=Role.ASSISTANT, text="Nice."),
+        Turn(role=Role.USER, text="", images=images[:1]),
+    ]
+    assert text_of(await deltas_of(chat, ModelRequest(model="stand-in/gpt", turns=turns))) == "You said: "
+    sent = [
+        {"type": "image_url", "image_url": {"url": f"data:{name};base64,{base64.b64encode(data).decode()}"}}
+        for name, data in IMAGES.items()
+    ]
+    assert provider.calls[0].body["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "Look:"}, *sent]},
+        {"role": "assistant", "content": "Nice."},
+        {"role": "user", "content": sent[:1]},
+    ]
+    assert provider.refused == []
+
+
+async def test_a_large_image_is_sent(chat: OpenAIChat, provider: OpenAIStandIn) -> None:
+    data = PNG + bytes(5 * 1024 * 1024 - len(PNG))
+    turn = Turn(role=Role.USER, text="Look", images=(Image(media_type="image/png", data=data),))
+    await deltas_of(chat, ModelRequest(model="stand-in/gpt", turns=[turn]))
+    url = provider.calls[0].body["messages"][0]["content"][1]["image_url"]["url"]
+    assert base64.b64decode(url.partition(",")[2]) == data
+
+
+STRICT = {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(("schema", "strict"), [(STRICT, True), ({"type": "object"}, False)])
+async def test_a_schema_is_asked_for_as_strictly_as_it_can_be(
+    chat: OpenAIChat, provider: OpenAIStandIn, schema: dict[str, object], strict: bool
+) -> None:
+    await deltas_of(chat, ask("hello", response_schema=json.dumps(schema)))
+    asked = {"name": "answer", "schema": schema, "strict": strict}
+    assert provider.calls[0].body["response_format"] == {"type": "json_schema", "json_schema": asked}
 
 
 async def test_what_is_not_set_is_not_sent(chat: OpenAIChat, provider: OpenAIStandIn) -> None:
