@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much there is in a conversation up to a message: ``size_bytes`` is that of its texts, in UTF-8."""
+    """How much there is in a conversation up to a message: ``size_bytes`` is that of its texts and images."""
 
     messages: int
     size_bytes: int

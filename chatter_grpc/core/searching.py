@@ -28,14 +28,9 @@ class Searches:
     async def messages(
         self, caller: Caller, query: str, wanted: MessageFilter, page: PageRequest
     ) -> Page[FoundMessage]:
-        """Return one page of the caller's messages that a query finds.
-
-        Raises ``SearchQueryEmpty``, and ``ConversationNotFound`` where a conversation is named that is not there.
-        """
+        """Return one page of the caller's messages that a query finds; raises ``SearchQueryEmpty``."""
         parsed = parse_query(query)
         async with self._storage.read() as tx:
-            if wanted.conversation_id:
-                await tx.conversations.get(caller.owner_id, wanted.conversation_id)
             found = await tx.search.messages(caller.owner_id, parsed, wanted, page)
         # Reading long texts word by word takes too long for the loop.
         return await asyncio.to_thread(_with_snippets, found, parsed)

@@ -7,6 +7,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from chatter_grpc.adapters.sql.images import MessageImageRow
 from chatter_grpc.adapters.sql.messages import MessageRow
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.adapters.sql.words import MessageWordsRow
@@ -42,9 +43,15 @@ _TO_COPY: Final = (
     MessageRow.deleted_at.is_(None),
     MessageRow.replaced_by_run_id.is_(None),
 )
+_IMAGES: Final = (
+    select(func.coalesce(func.sum(MessageImageRow.size_bytes), 0))
+    .join(MessageRow, MessageRow.id == MessageImageRow.message_id)
+    .where(*_TO_COPY)
+    .scalar_subquery()
+)
 _MEASURE: Final = select(
     func.count().label("messages"),
-    func.coalesce(func.sum(MessageRow.size), 0).label("size_bytes"),
+    (func.coalesce(func.sum(MessageRow.size), 0) + _IMAGES).label("size_bytes"),
     func.max(MessageRow.created_at).label("last_message_at"),
 ).where(*_TO_COPY)
 
@@ -72,6 +79,13 @@ _COPY_WORDS: Final = insert(MessageWordsRow.table()).from_select(
     .where(*_TO_COPY, MessageWordsRow.owner_id == bindparam("owner"))
     .order_by(MessageRow.position),
 )
+_IMAGE_COLUMNS: Final = [column.name for column in MessageImageRow.table().columns]
+_COPY_IMAGES: Final = insert(MessageImageRow.table()).from_select(
+    _IMAGE_COLUMNS,
+    select(*(_NEW_ID if name == "message_id" else MessageImageRow.table().c[name] for name in _IMAGE_COLUMNS))
+    .join(MessageRow, MessageRow.id == MessageImageRow.message_id)
+    .where(*_TO_COPY, MessageImageRow.owner_id == bindparam("owner")),
+)
 
 
 class SqlForks:
@@ -97,3 +111,4 @@ class SqlForks:
         }
         await self._sql.run(_COPY, values)
         await self._sql.run(_COPY_WORDS, values)
+        await self._sql.run(_COPY_IMAGES, values)

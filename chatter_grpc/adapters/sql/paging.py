@@ -34,7 +34,7 @@ async def read_page(
 
 async def read_bounded_page(
     statements: Statements,
-    found: Select[Any],
+    found: Select[str, int],
     table: Table,
     order: Order,
     page: PageRequest,
@@ -49,7 +49,7 @@ async def read_bounded_page(
     one. It is one statement.
     """
     keys = [column.label(f"key_{number}") for number, column in enumerate(order)]
-    head = _from_position(found.add_columns(*keys), order, page, descending)
+    head: Select[Any] = _from_position(found.add_columns(*keys), order, page, descending)
     named = head.order_by(*_directed(order, descending)).limit(page.size + 1).cte("named")
     placed = [named.c[key.name] for key in keys]
     in_order = _directed(placed, descending)

@@ -2,7 +2,16 @@
 
 import pytest
 
-from tests.acceptance.platform.effects import accounts, conversations, inquiries, messages, runs
+from tests.acceptance.platform.effects import (
+    accounts,
+    changes,
+    conversations,
+    inquiries,
+    messages,
+    runs,
+    searches,
+    starts,
+)
 from tests.acceptance.platform.effects.site import Effect, Site
 from tests.support.provider import Provider
 from tests.support.request_fields import fields_of
@@ -10,7 +19,16 @@ from tests.support.served import METHODS, Account, Client
 
 pytestmark = pytest.mark.platform("T9")
 
-TABLES = (accounts.EFFECTS, conversations.EFFECTS, messages.EFFECTS, inquiries.EFFECTS, runs.EFFECTS)
+TABLES = (
+    accounts.EFFECTS,
+    conversations.EFFECTS,
+    messages.EFFECTS,
+    inquiries.EFFECTS,
+    runs.EFFECTS,
+    changes.EFFECTS,
+    searches.EFFECTS,
+    starts.EFFECTS,
+)
 EFFECTS: dict[str, Effect] = {field: effect for table in TABLES for field, effect in table.items()}
 
 

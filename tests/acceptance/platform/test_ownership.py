@@ -33,7 +33,12 @@ ABSENT: Final = {"workflow": "wf_019aa000-0000-7000-8000-000000000000"}
 # What methods need beside ids.
 REST: Final[dict[str, dict[str, Any]]] = {
     "SendMessage": {"parts": message("", "Hello")["parts"]},
+    "CreateRun": {"parts": message("", "Hello")["parts"]},
     "UpdateConversation": {"conversation": {"title": "stolen"}, "update_mask": {"paths": ["title"]}},
+    "RateMessage": {"rating": 1},
+    # A word of every secret.
+    "SearchConversations": {"query": "known"},
+    "SearchMessages": {"query": "known"},
 }
 # Whose estates are tried by all the others.
 OWNERS: Final = ("ada", "service", "subject")
@@ -179,7 +184,7 @@ async def find_nothing(client: Client, foreign: Estate, own: Estate) -> int:
                 assert foreign.secret not in f"{answer.responses}{answer.message}{answer.details}"
     for name, (_, method) in METHODS.items():
         if "page_token" in method.input_type.fields_by_name and all(is_filter(name, each[1]) for each in ids_of(name)):
-            seen = await client.call(name, page_size=1000)
+            seen = await client.call(name, page_size=1000, **REST.get(name, {}))
             assert seen.code is grpc.StatusCode.OK
             assert not foreign.betrayed_by(b"".join(seen.responses)), name
             assert own.betrayed_by(b"".join(seen.responses)), name
@@ -188,7 +193,9 @@ async def find_nothing(client: Client, foreign: Estate, own: Estate) -> int:
 
 def ends_things(name: str) -> int:
     """How much of an estate a method ends."""
-    return 2 if name.startswith("Delete") else int(name.startswith(("Send", "Cancel")))
+    if name.startswith("Delete"):
+        return 3 if name == "DeleteConversation" else 2
+    return int(name.startswith(("Send", "Cancel", "CreateRun", "Regenerate")))
 
 
 async def find_everything(owner: Estate) -> int:
@@ -239,12 +246,13 @@ async def test_page_tokens_of_another_are_refused(anyone: Client, provider: Prov
     lists = [name for name, (_, method) in METHODS.items() if "page_token" in method.input_type.fields_by_name]
     for name in lists:
         needed = {field.name for _, field, _ in ids_of(name) if not is_filter(name, field)}
-        given = {each: ada.ids[KINDS[each]][0] for each in needed}
+        rest = REST.get(name, {})
+        given = {**rest, **{each: ada.ids[KINDS[each]][0] for each in needed}}
         token = (await ada.client.ok(name, page_size=1, **given)).next_page_token
         assert token, name
         assert await ada.client.reason(name, page_size=1, page_token=token, **given) == ""
         assert await bob.client.reason(name, page_size=1, page_token=token, **given) == "PAGE_TOKEN_INVALID", name
-        own = {each: bob.ids[KINDS[each]][0] for each in needed}
+        own = {**rest, **{each: bob.ids[KINDS[each]][0] for each in needed}}
         assert await bob.client.reason(name, page_size=1, page_token=token, **own) == "PAGE_TOKEN_INVALID", name
     assert len(lists) >= 3
     ada.gate.open()
@@ -258,9 +266,10 @@ async def test_cursors_of_another_are_refused(anyone: Client, provider: Provider
         for name in ("ada", "bob")
         for account in [await signed_in(anyone, name)]
     ]
-    assert await ada.client.reason("WatchRun", run_id=ada.ids["run"][0], cursor=ada.cursor) == ""
-    for run_id in (ada.ids["run"][0], bob.ids["run"][0]):
-        assert await bob.client.reason("WatchRun", run_id=run_id, cursor=ada.cursor) == "CURSOR_INVALID"
+    for name in ("WatchRun", "ListRunEvents"):
+        assert await ada.client.reason(name, run_id=ada.ids["run"][0], cursor=ada.cursor) == ""
+        for run_id in (ada.ids["run"][0], bob.ids["run"][0]):
+            assert await bob.client.reason(name, run_id=run_id, cursor=ada.cursor) == "CURSOR_INVALID"
     ada.gate.open()
     bob.gate.open()
 

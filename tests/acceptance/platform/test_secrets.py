@@ -13,6 +13,7 @@ import pytest
 from aiohttp import ClientSession
 from google.protobuf.message_factory import GetMessageClass
 
+from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.support.chats import raw_server
 from tests.support.collector import Collector, collecting
@@ -46,6 +47,7 @@ USERS: Final = {
     "metadata value": "planted-metadata-value",
     "system prompt": "planted-system-prompt",
     "prompt": "planted-prompt",
+    "comment": "planted-comment",
     "answer": "planted-answer",
     "reasoning": "planted-reasoning",
     "token": "planted-token",
@@ -227,6 +229,7 @@ async def fill(spy: Spy, provider: Provider) -> str:
     await spy.call("CancelRun", run_id=sent.run_id)
     held.open()
     await sent.to_end()
+    await answer_again_and_later(spy, provider, conversation.id)
     update: dict[str, Any] = {
         "conversation": {"id": conversation.id, **words},
         "update_mask": {"paths": [*words, "metadata"]},
@@ -238,18 +241,40 @@ async def fill(spy: Spy, provider: Provider) -> str:
     for name, given in (
         ("GetConversation", {"conversation_id": conversation.id}),
         ("ListConversations", {"text": USERS["title"], "page_token": page.next_page_token or "planted"}),
+        ("SearchConversations", {"query": USERS["title"]}),
+        ("SearchMessages", {"query": USERS["prompt"]}),
+        ("RateMessage", {"message_id": message_id, "rating": 1, "comment": USERS["comment"]}),
+        ("ForkConversation", {"message_id": message_id, "title": USERS["title"]}),
         ("ListMessages", {"conversation_id": conversation.id}),
         ("GetMessage", {"message_id": message_id}),
         ("GetRun", {"run_id": stream.run_id}),
         ("ListRuns", {"conversation_id": conversation.id}),
         ("WatchRun", {"run_id": stream.run_id}),
+        ("ListRunEvents", {"run_id": stream.run_id}),
         ("GetServerInfo", {}),
         ("GetMe", {}),
     ):
         await spy.call(name, **given)
     again = await spy.client.conversation(**words)
     await spy.call("DeleteConversation", conversation_id=again.id)
+    await spy.call("UndeleteConversation", conversation_id=again.id)
+    await spy.call("DeleteMessage", message_id=message_id)
     return str(conversation.id)
+
+
+async def answer_again_and_later(spy: Spy, provider: Provider, conversation_id: str) -> None:
+    """Have the last message answered again, and one that nobody waits for."""
+    provider.plan(*(Plan(text=USERS["answer"]) for _ in range(2)))
+    question = (await spy.client.messages(conversation_id))[-1]
+    again = {"request_id": "planted-again", "message_id": question.id}
+    assert (await spy.call("RegenerateMessage", **again)).reason == ""
+    created = await spy.client.ok("CreateRun", **message(conversation_id, USERS["prompt"]))
+    spy.called.add("CreateRun")
+
+    async def has_ended() -> bool:
+        return bool((await spy.client.run(created.run.id)).state == run_pb2.RUN_STATE_COMPLETED)
+
+    await eventually(has_ended)
 
 
 async def call_everything_wrongly(spy: Spy, anyone: Client) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatter_grpc.core import pages
 from chatter_grpc.core.conversations import (
     Conversation,
     ConversationFilter,
@@ -273,3 +274,67 @@ async def test_a_page_goes_on_after_a_conversation_that_is_gone(storage: Storage
         assert (await tx.conversations.list(owner.id, by_title, PageRequest(size=1, after=page.next))).items == (
             made[1],
         )
+
+
+async def test_a_deleted_conversation_can_be_held_and_restored(storage: Storage) -> None:
+    conversation = await store_conversation(storage, tags=("work",))
+    gone = replace(conversation, deleted_at=LATER, purge_at=LATER + timedelta(days=30), version=2)
+    async with storage.write() as tx:
+        assert await tx.conversations.lock_deleted(conversation.owner_id, conversation.id) == conversation
+        await tx.conversations.replace(gone)
+    back = replace(gone, deleted_at=None, purge_at=None, version=3)
+    async with storage.write() as tx:
+        assert await tx.conversations.lock_deleted(conversation.owner_id, conversation.id) == gone
+        await tx.conversations.restore(back)
+    async with storage.read() as tx:
+        assert await tx.conversations.get(conversation.owner_id, conversation.id) == back
+    assert await list_all(storage, conversation.owner_id, ConversationFilter(tag="work")) == [back]
+
+
+@pytest.mark.platform("T1", "T2")
+async def test_a_foreign_deleted_conversation_is_not_found(storage: Storage) -> None:
+    conversation, other = await store_conversation(storage, deleted_at=LATER), await store_user(storage)
+    async with storage.write() as tx:
+        with pytest.raises(ConversationNotFound):
+            await tx.conversations.lock_deleted(other.id, conversation.id)
+        with pytest.raises(ConversationNotFound):
+            await tx.conversations.restore(replace(conversation, owner_id=other.id))
+        assert await tx.conversations.lock_deleted(conversation.owner_id, conversation.id) == conversation
+
+
+async def test_a_page_of_conversations_ends_where_what_they_hold_gets_long(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await store_user(storage)
+    bare = {"title": "", "description": "", "tags": (), "metadata": {}, "settings": ModelSettings()}
+    for place, changes in enumerate(
+        (
+            {"title": "é" * 10},
+            {"description": "é" * 10},
+            {"settings": ModelSettings(system_prompt="x" * 100)},
+            {"tags": ("é" * 5,), "metadata": {"é" * 2: "é" * 3}},
+        )
+    ):
+        at = NOW + timedelta(seconds=place)
+        await store_conversation(storage, owner.id, created_at=at, **{**bare, **changes})
+    monkeypatch.setattr(pages, "MAX_BYTES", 40)
+    sizes = []
+    after = None
+    while not sizes or after is not None:
+        async with storage.read() as tx:
+            page = await tx.conversations.list(owner.id, ConversationFilter(), PageRequest(after=after))
+        sizes.append(len(page.items))
+        after = page.next
+    assert sizes == [1, 1, 2]
+    # What is written later counts, too.
+    (first,) = page.items[:1]
+    async with storage.write() as tx:
+        await tx.conversations.replace(replace(first, title="x" * 30))
+        page = await tx.conversations.list(owner.id, ConversationFilter(), PageRequest(after=None))
+        assert len(page.items) == 1
+
+
+async def test_a_conversation_counts_as_active_from_its_creation_at_least(storage: Storage) -> None:
+    first = await store_conversation(storage, created_at=NOW + timedelta(seconds=1))
+    fork = await store_conversation(storage, first.owner_id, created_at=NOW + timedelta(seconds=2), last_message_at=NOW)
+    assert [each.id for each in await list_all(storage, first.owner_id, ConversationFilter())] == [fork.id, first.id]

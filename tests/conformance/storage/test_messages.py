@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatter_grpc.core import pages
 from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.errors import ConversationNotFound, MessageNotFound
-from chatter_grpc.core.messages import Message
+from chatter_grpc.core.messages import Message, Rating
 from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
@@ -190,3 +191,76 @@ async def test_the_latest_messages_end_just_before_an_index_and_are_in_order(
     async with storage.read() as tx:
         latest = await tx.messages.latest(conversation.owner_id, conversation.id, before, count)
     assert latest == tuple(messages[index - 1] for index in expected)
+
+
+async def test_a_deleted_message_is_invisible_and_not_counted_and_the_others_stay_where_they_are(
+    storage: Storage,
+) -> None:
+    conversation, messages = await fill(storage, 4)
+    owner_id = conversation.owner_id
+    async with storage.write() as tx:
+        await tx.messages.remove(owner_id, messages[1], LATER)
+    async with storage.read() as tx:
+        with pytest.raises(MessageNotFound):
+            await tx.messages.get(owner_id, messages[1].id)
+        kept = (messages[0], *messages[2:])
+        assert (await tx.messages.list(owner_id, conversation.id, PageRequest(), newest_first=False)).items == kept
+        assert await tx.messages.latest(owner_id, conversation.id, 5, 2) == messages[2:]
+        assert await tx.messages.latest(owner_id, conversation.id, 3, 9) == messages[:1]
+        now = await tx.conversations.get(owner_id, conversation.id)
+        assert now == replace(conversation, message_count=3, last_message_at=messages[0].created_at)
+    (added,) = await append(storage, conversation, a_message(conversation, messages[0].run_id))
+    assert added.index == 5
+    async with storage.write() as tx:
+        with pytest.raises(MessageNotFound):
+            await tx.messages.remove(owner_id, messages[1], LATER)
+
+
+async def test_a_rating_takes_the_place_of_the_one_before_and_can_be_taken_back(storage: Storage) -> None:
+    conversation, (message, other) = await fill(storage, 2)
+    owner_id = conversation.owner_id
+    ratings = (Rating(value=5, comment="", rated_at=NOW), Rating(value=1, comment="No\x00.", rated_at=LATER), None)
+    for rating in ratings:
+        async with storage.write() as tx:
+            await tx.messages.rate(owner_id, message.id, rating)
+        async with storage.read() as tx:
+            assert await tx.messages.get(owner_id, message.id) == replace(message, rating=rating)
+            assert await tx.messages.get(owner_id, other.id) == other
+
+
+@pytest.mark.platform("T1", "T2")
+async def test_a_foreign_message_is_neither_deleted_nor_rated(storage: Storage) -> None:
+    conversation, (message,) = await fill(storage, 1)
+    other = await store_user(storage)
+    async with storage.write() as tx:
+        with pytest.raises(MessageNotFound):
+            await tx.messages.remove(other.id, message, LATER)
+        with pytest.raises(MessageNotFound):
+            await tx.messages.rate(other.id, message.id, Rating(value=1, comment="", rated_at=NOW))
+        assert await tx.messages.get(conversation.owner_id, message.id) == message
+
+
+async def test_a_page_of_messages_ends_where_their_texts_get_long(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await store_conversation(storage)
+    run = await start_run(storage, conversation)
+    texts = ("é" * 10, "é" * 10, "x" * 500, "x" * 19, "x" * 2)
+    said = await append(storage, conversation, *(a_message(conversation, run.id, text=text) for text in texts))
+    monkeypatch.setattr(pages, "MAX_BYTES", 40)
+    for newest_first, size, expected in (
+        (False, 50, [[1, 2], [3], [4, 5]]),
+        (True, 50, [[5, 4], [3], [2, 1]]),
+        (False, 1, [[1], [2], [3], [4], [5]]),
+    ):
+        found: list[list[int]] = []
+        request: PageRequest | None = PageRequest(size=size)
+        while request is not None:
+            async with storage.read() as tx:
+                page = await tx.messages.list(
+                    conversation.owner_id, conversation.id, request, newest_first=newest_first
+                )
+            found.append([message.index for message in page.items])
+            request = None if page.next is None else PageRequest(size=size, after=page.next)
+        assert found == expected
+    assert len(said) == 5

@@ -197,7 +197,8 @@ async def test_a_page_ends_where_what_was_found_gets_long(storage: Storage, monk
     conversation, said = await store_texts(storage, *texts)
     monkeypatch.setattr(pages, "MAX_BYTES", 60)
     query = parse_query("garden")
-    found, after = [], None
+    found: list[list[int]] = []
+    after = None
     async with storage.read() as tx:
         while not found or after is not None:
             page = await tx.search.messages(conversation.owner_id, query, EVERY, PageRequest(after=after))

@@ -16,6 +16,13 @@ from tests.support.edge import ANSWER, CHAT, Account, Edge
 LISTS = [name for name, method in methods_of(SERVICES) if "page_token" in method.input_type.fields_by_name]
 METHODS = dict(methods_of(SERVICES))
 ITEMS = 7
+# What a search looks for, and how many of seven of everything it finds.
+QUERIES = {f"{CHAT}/SearchConversations": "title", f"{CHAT}/SearchMessages": "hello"}
+COUNTS = {
+    f"{CHAT}/ListMessages": 2 * ITEMS,
+    f"{CHAT}/SearchMessages": 2 * ITEMS,
+    f"{CHAT}/SearchConversations": ITEMS - 1,
+}
 
 
 @pytest.fixture
@@ -30,7 +37,8 @@ async def filled(edge: Edge, account: Account, conversation_id: str) -> dict[str
 
 def asked(name: str, filled: dict[str, str], **given: Any) -> Any:
     request: Any = GetMessageClass(METHODS[name].input_type)()
-    for field, value in {**filled, **given}.items():
+    searched = {"query": QUERIES[name]} if name in QUERIES else {}
+    for field, value in {**filled, **searched, **given}.items():
         if field in request.DESCRIPTOR.fields_by_name:
             setattr(request, field, value)
     return request
@@ -42,7 +50,8 @@ async def page(edge: Edge, account: Account, name: str, request: Any) -> tuple[l
     assert answer.code is grpc.StatusCode.OK, answer.details
     response: Any = GetMessageClass(METHODS[name].output_type).FromString(answer.responses[0])
     (items,) = (field.name for field in response.DESCRIPTOR.fields if field.is_repeated)
-    return [item.id for item in getattr(response, items)], response.next_page_token
+    ids = [item.message_id if items == "matches" else item.id for item in getattr(response, items)]
+    return ids, response.next_page_token
 
 
 @pytest.mark.platform("T17")
@@ -56,7 +65,7 @@ async def test_pages_of_any_size_join_to_the_whole_list(
         given = {"order": order, "newest_first": bool(order % 2)}
         whole, end = await page(edge, account, name, asked(name, filled, **given))
         assert (len(whole), len(set(whole)), end) == (len(whole), len(whole), "")
-        assert len(whole) == (2 * ITEMS if name.endswith("ListMessages") else ITEMS)
+        assert len(whole) == COUNTS.get(name, ITEMS)
         joined: list[str] = []
         request = asked(name, filled, page_size=size, **given)
         while True:
