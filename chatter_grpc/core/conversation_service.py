@@ -198,6 +198,7 @@ class Conversations:
                 return before
             restored = replace(before, updated_at=now, deleted_at=None, purge_at=None, version=before.version + 1)
             await tx.conversations.restore(restored)
+            await record(tx.audit, "conversation", restored.id)
         return restored
 
     def _check_model(self, settings: ModelSettings) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from chatter_grpc.core.audit import record
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.errors import FieldInvalid, FieldViolation, MessageBusy, MessageNotRatable
@@ -27,6 +28,7 @@ class MessageChanges:
             message = await tx.messages.get(owner_id, message_id)
             await _check_idle(tx, message)
             await tx.messages.remove(owner_id, message, now)
+            await record(tx.audit, "message", message.id)
 
     async def rate(self, caller: Caller, message_id: str, value: int, comment: str) -> Message:
         """Rate an answer from 1 to 5, or take a rating back with 0, and return the message as it is now.

@@ -90,7 +90,8 @@ def test_an_update_takes_the_resource_and_a_mask_and_the_resource_has_an_etag() 
     for method in METHODS:
         if method.name.startswith("Update"):
             fields = method.input_type.fields_by_name
-            resource = fields[method.name.removeprefix("Update").lower()].message_type
+            name = method.name.removeprefix("Update").lower()
+            resource = fields["user" if name == "me" else name].message_type
             assert resource is not None
             assert "etag" in resource.fields_by_name
             assert type_of(fields["update_mask"]) == "google.protobuf.FieldMask"

@@ -43,7 +43,7 @@ from chatter_grpc.rpc.server import EdgeServer, EdgeSettings, Services
 from chatter_grpc.rpc.services.run_stream import RunStreams
 from chatter_grpc.rpc.services.system import ServerFacts
 from tests.support.asking import asking_of
-from tests.support.identity import Replica
+from tests.support.identity import PASSWORD, Replica
 
 CHAT = "/chatter.v1.ChatService"
 MODEL = "scripted/model"
@@ -130,6 +130,19 @@ class Edge:
     async def sign_in(self, username: str = "ada") -> Account:
         """Make an account and log it in."""
         user = await self.replica.sign_up(username)
+        tokens = await self.replica.log_in(username)
+        return Account(
+            user=user,
+            access_token=tokens.access_token,
+            refresh_token=tokens.refresh_token,
+            metadata=bearer(tokens.access_token),
+        )
+
+    async def sign_in_administrator(self, username: str = "root") -> Account:
+        """Make an administrator's account and log it in."""
+        user = await self.replica.accounts.create_admin(
+            username=username, email=f"{username}@example.org", password=PASSWORD
+        )
         tokens = await self.replica.log_in(username)
         return Account(
             user=user,

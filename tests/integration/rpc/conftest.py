@@ -44,6 +44,12 @@ async def account(edge: Edge) -> Account:
 
 
 @pytest.fixture
+async def root(edge: Edge) -> Account:
+    """An administrator, who may call every method."""
+    return await edge.sign_in_administrator()
+
+
+@pytest.fixture
 async def conversation_id(edge: Edge, account: Account) -> str:
     """A conversation of the account's."""
     return (await edge.new_conversation(account.metadata)).id

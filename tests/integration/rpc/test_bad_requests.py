@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chatter_grpc._gen.chatter.v1 import auth_service_pb2, chat_service_pb2, conversation_pb2
 from chatter_grpc.core.callers import Scope
 from chatter_grpc.rpc.contract import SERVICES, methods_of
-from tests.support.edge import MAX_REQUEST_BYTES, Account, Edge
+from tests.support.edge import MAX_REQUEST_BYTES, Account, Edge, bearer
 
 METHODS = dict(methods_of(SERVICES))
 # Codes that would tell of a bug rather than of the request.
@@ -31,12 +31,12 @@ ONLY_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
     ],
 )
 async def test_what_cannot_be_read_is_refused_on_every_method(
-    edge: Edge, account: Account, data: bytes, reason: str
+    edge: Edge, root: Account, data: bytes, reason: str
 ) -> None:
     for name, method in METHODS.items():
         if data == NO_UTF8 and not begins_with_text(method.input_type):
             continue
-        answer = await edge.call(name, data, account.metadata)
+        answer = await edge.call(name, data, root.metadata)
         assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason), name
         assert answer.all_of(error_details_pb2.RequestInfo), name
 
@@ -58,13 +58,17 @@ async def test_the_facts_of_an_unreadable_request_are_told(edge: Edge, account: 
 
 
 @ONLY_SQLITE
-async def test_an_empty_request_is_refused_where_a_field_is_required_and_only_there(
-    edge: Edge, account: Account
-) -> None:
-    # The one that ends the session comes last.
-    names = sorted(METHODS, key=lambda name: name.endswith("/Logout"))
-    reasons = {name.rpartition("/")[2]: (await edge.call(name, b"", account.metadata)).reason for name in names}
-    fine = {"GetServerInfo", "GetMe", "CreateConversation", "ListConversations", "ListRuns", "Logout"}
+async def test_an_empty_request_is_refused_where_a_field_is_required_and_only_there(edge: Edge, root: Account) -> None:
+    # Those that end the session each have one of their own.
+    ending = {name: await edge.replica.log_in("root") for name in METHODS if "/Logout" in name}
+    reasons = {
+        name.rpartition("/")[2]: (
+            await edge.call(name, b"", bearer(ending[name].access_token) if name in ending else root.metadata)
+        ).reason
+        for name in sorted(METHODS, key=lambda name: name.endswith("/LogoutEverywhere"))
+    }
+    reading = {"GetServerInfo", "GetMe", "ListConversations", "ListRuns", "ListApiKeys", "ListUsers"}
+    fine = {*reading, "CreateConversation", "Logout", "LogoutEverywhere"}
     assert reasons == {name: "" if name in fine else "FIELD_INVALID" for name in reasons}
 
 
