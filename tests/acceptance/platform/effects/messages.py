@@ -93,7 +93,8 @@ async def end_of(site: Site, run_id: str) -> int:
     """Return a run's state once it has ended."""
 
     async def has_ended() -> bool:
-        return bool((await site.client.run(run_id)).state != run_pb2.RUN_STATE_RUNNING)
+        state = (await site.client.run(run_id)).state
+        return state not in (run_pb2.RUN_STATE_PENDING, run_pb2.RUN_STATE_RUNNING)
 
     await eventually(has_ended)
     return int((await site.client.run(run_id)).state)

@@ -1,10 +1,12 @@
 """What each field of RunService's requests does."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 from chatter_grpc._gen.chatter.v1 import run_pb2
 from tests.acceptance.platform.effects.site import Effect, Site
+from tests.support.fold import ClientFold
 from tests.support.openai_plans import Plan
 from tests.support.served import Stream, written
 
@@ -58,6 +60,7 @@ async def keeps_a_state(site: Site) -> None:
         run_pb2.RUN_STATE_COMPLETED: [three, one],
         run_pb2.RUN_STATE_FAILED: [two],
         run_pb2.RUN_STATE_CANCELLED: [],
+        run_pb2.RUN_STATE_PENDING: [],
     }
 
 
@@ -97,6 +100,61 @@ async def chooses_what_is_cancelled(site: Site) -> None:
     assert await site.client.reason("CancelRun", run_id=one.run_id) == "RUN_ALREADY_FINISHED"
 
 
+async def pages(site: Site, run_id: str, **fields: Any) -> list[Any]:
+    """All pages of a run's events."""
+    found = [await site.client.ok("ListRunEvents", run_id=run_id, **fields)]
+    while not found[-1].finished:
+        found.append(await site.client.ok("ListRunEvents", run_id=run_id, cursor=found[-1].cursor, **fields))
+    return found
+
+
+async def chooses_whose_events(site: Site) -> None:
+    streams, _ = await three_runs(site)
+    for stream in streams:
+        fold = ClientFold()
+        for page in await pages(site, stream.run_id):
+            fold.take(page.events)
+        assert (fold.end, fold.stored) == (stream.fold.end, stream.fold.stored)
+
+
+async def bounds_the_events(site: Site) -> None:
+    stream = (await three_runs(site))[0][0]
+    kinds = [event.WhichOneof("event") for frame in await pages(site, stream.run_id) for event in frame.events]
+    for size in (1, 2, 3):
+        found = [len(page.events) for page in await pages(site, stream.run_id, page_size=size)]
+        assert found[:-1] == [size] * (len(found) - 1)
+        assert sum(found) == len(kinds)
+    assert [len(page.events) for page in await pages(site, stream.run_id, page_size=9999)] == [len(kinds)]
+
+
+async def continues_the_events(site: Site) -> None:
+    stream = (await three_runs(site))[0][0]
+    whole = [event for page in await pages(site, stream.run_id) for event in page.events]
+    first = await site.client.ok("ListRunEvents", run_id=stream.run_id, page_size=2)
+    rest = await site.client.ok("ListRunEvents", run_id=stream.run_id, cursor=first.cursor)
+    assert [*first.events, *rest.events] == whole
+    # The cursors of frames are taken, too.
+    after = await site.client.ok("ListRunEvents", run_id=stream.run_id, cursor=stream.frames[-1].cursor)
+    assert (list(after.events), after.finished) == ([], True)
+    forged = first.cursor.swapcase()
+    assert await site.client.reason("ListRunEvents", run_id=stream.run_id, cursor=forged) == "CURSOR_INVALID"
+
+
+async def waits_for_events(site: Site) -> None:
+    gate = site.provider.hold(after=1, text="one two")
+    stream = await site.client.send((await site.client.conversation()).id, "Hello").until(written(1))
+    asked = {"run_id": stream.run_id, "cursor": stream.frames[-1].cursor}
+    for nothing in ({}, {"wait": {}}, {"wait": {"nanos": 1}}):
+        page = await site.client.ok("ListRunEvents", **asked, **nothing)
+        assert (list(page.events), page.cursor, page.finished) == ([], asked["cursor"], False)
+    waiting = asyncio.create_task(site.client.ok("ListRunEvents", **asked, wait={"seconds": 30}))
+    gate.open()
+    assert (await waiting).events[0].first_seq == stream.fold.seq + 1
+    assert (await stream.to_end()).reason == ""
+    for wait in ({"seconds": 31}, {"seconds": -1}, {"seconds": 30, "nanos": 1}, {"seconds": 1, "nanos": -1}):
+        assert await site.client.reason("ListRunEvents", **asked, wait=wait) == "FIELD_INVALID", wait
+
+
 EFFECTS: Final[Mapping[str, Effect]] = {
     "GetRun.run_id": chooses_the_run,
     "ListRuns.page_size": bounds_the_page,
@@ -105,5 +163,9 @@ EFFECTS: Final[Mapping[str, Effect]] = {
     "ListRuns.state": keeps_a_state,
     "WatchRun.run_id": chooses_what_is_watched,
     "WatchRun.cursor": goes_on_after_it,
+    "ListRunEvents.run_id": chooses_whose_events,
+    "ListRunEvents.page_size": bounds_the_events,
+    "ListRunEvents.cursor": continues_the_events,
+    "ListRunEvents.wait": waits_for_events,
     "CancelRun.run_id": chooses_what_is_cancelled,
 }
