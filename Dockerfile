@@ -13,8 +13,16 @@ COPY pyproject.toml hatch_build.py README.md LICENSE CHANGELOG.md ./
 COPY protos protos
 COPY chatter_grpc chatter_grpc
 RUN pip wheel --no-build-isolation --no-deps --wheel-dir /dist . \
- && pip install --no-cache-dir --no-deps /dist/*.whl \
- && python -m compileall -q /opt/chatter/lib \
+ && pip install --no-cache-dir --no-deps /dist/*.whl
+
+# Extras of pyproject.toml, in the versions of the lock: --build-arg EXTRAS=anthropic,telemetry
+ARG EXTRAS=""
+COPY requirements/dev.txt requirements/dev.txt
+RUN [ -z "$EXTRAS" ] || { \
+      sed -nE 's/^([a-z0-9-]+)(\[[^]]*\])?(==[^ ]+).*/\1\3/p' requirements/dev.txt > constraints.txt \
+   && pip install --no-cache-dir --constraint constraints.txt "$(echo /dist/*.whl)[$EXTRAS]"; }
+
+RUN python -m compileall -q /opt/chatter/lib \
 # What only the build needs, pip last.
  && pip uninstall --yes grpcio-tools hatchling mypy-protobuf setuptools types-protobuf pip
 

@@ -27,10 +27,10 @@ COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-ver
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo serve test check bench coverage generate derive format lock clean grpcurl
+.PHONY: help demo serve test image-test check bench coverage generate derive format lock clean grpcurl
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(PROJECT) $(GEN) ## Start a server on embedded defaults, ask it a question and watch the answer arrive
 	$(BIN)/chatter-grpc demo $(ARGS)
@@ -40,6 +40,9 @@ serve: $(PROJECT) $(GEN) ## Serve with the settings of the environment (ARGS="--
 
 test: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests (ARGS="-x tests/unit" narrows them down)
 	$(BIN)/python -m pytest $(ARGS)
+
+image-test: $(DEV) $(PROJECT) $(GEN) ## Run every step of the Dockerfile in a directory, without Docker (minutes)
+	WHOLE_IMAGE=1 $(BIN)/python -m pytest tests/acceptance/test_image.py $(ARGS)
 
 check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """`chatter-grpc config`: the effective settings, and the configuration reference that is made from them."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -22,7 +23,8 @@ def config(
 ) -> None:
     """Show every setting: its value here, where that is from, and what it means.
 
-    Settings are read from environment variables. Values that are secret are not shown.
+    Settings are read from environment variables. Values that are secret are not shown. What is not set and follows
+    from another setting is shown as derived, with what is in effect.
     """
     if as_markdown:
         typer.echo(write_reference(), nl=False)
@@ -30,15 +32,12 @@ def config(
     with said_plainly():
         settings = describe_settings(load_settings())
     if as_json:
-        rows = [
-            {"name": each.name, "value": each.value, "source": each.source, "kind": each.kind, "meaning": each.meaning}
-            for each in settings
-        ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([asdict(each) for each in settings], indent=2, ensure_ascii=False))
         return
     console = Console(soft_wrap=True, highlight=False)
     for each in settings:
-        line = Text.assemble((each.name, "bold"), "=", as_written(each.value), (f"  ({each.source})", "dim"))
+        source = each.source if each.in_effect is None else f"{each.source}: {each.in_effect}"
+        line = Text.assemble((each.name, "bold"), "=", as_written(each.value), (f"  ({source})", "dim"))
         console.print(line)
         console.print(Text(f"    {each.meaning}", style="dim"))
 

@@ -10,15 +10,21 @@ from chatter_grpc.config import PREFIX, Settings
 
 DEFAULT: Final = "default"
 ENVIRONMENT: Final = "environment"
+DERIVED: Final = "derived"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting: ``value`` is what JSON can hold, with asterisks for secrets, and ``None`` where it is not set."""
+    """One setting: ``value`` is what JSON can hold, with asterisks for secrets, and ``None`` where it is not set.
+
+    ``source`` says where it is from: the environment, the default, or derived from another setting, in which case
+    ``in_effect`` says what is used in its place.
+    """
 
     name: str
     value: Any
     source: str
+    in_effect: str | None
     kind: str
     meaning: str
 
@@ -30,16 +36,28 @@ def describe_settings(settings: Settings | None) -> list[Setting]:
     shown = settings if settings is not None else Settings.model_construct()
     values = shown.model_dump(mode="json")
     given = settings.model_fields_set if settings is not None else frozenset[str]()
+    derived = derived_values(settings) if settings is not None else {}
     return [
         Setting(
             name=f"{PREFIX}{name.upper()}",
             value=values[name],
-            source=ENVIRONMENT if name in given else DEFAULT,
+            source=ENVIRONMENT if name in given else DERIVED if name in derived else DEFAULT,
+            in_effect=derived.get(name),
             kind=kind_of(schema["properties"][name]),
             meaning=" ".join(schema["properties"][name]["description"].split()),
         )
         for name in Settings.model_fields
     ]
+
+
+def derived_values(settings: Settings) -> Mapping[str, str]:
+    """Return what is in effect for settings that are not set and follow from another one."""
+    if not settings.embedded:
+        return {}
+    derived = {"database_url": settings.database}
+    if settings.secret is None:
+        derived["secret"] = f"the content of {settings.data_dir / 'secret'}"
+    return derived
 
 
 def introduction() -> str:

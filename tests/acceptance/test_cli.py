@@ -243,6 +243,19 @@ def test_a_default_is_shown_as_one(tmp_path: Path) -> None:
     assert "CHATTER_LISTEN=127.0.0.1:50051  (default)" in run_command(tmp_path, "config").stdout
 
 
+def test_what_follows_from_another_setting_is_shown_with_what_is_in_effect(tmp_path: Path) -> None:
+    rows = json.loads(run_command(tmp_path, "config", "--json", data_dir="/srv/chatter").stdout)
+    found = {row["name"]: (row["value"], row["source"], row["in_effect"]) for row in rows}
+    assert found["CHATTER_DATABASE_URL"] == (None, "derived", "sqlite:////srv/chatter/chatter.db")
+    assert found["CHATTER_SECRET"] == (None, "derived", "the content of /srv/chatter/secret")
+    text = run_command(tmp_path, "config", data_dir="/srv/chatter").stdout
+    assert "CHATTER_DATABASE_URL=  (derived: sqlite:////srv/chatter/chatter.db)" in text
+    url = "postgresql://chatter:planted@db.example.org/chatter"
+    elsewhere = json.loads(run_command(tmp_path, "config", "--json", database_url=url).stdout)
+    assert {row["source"] for row in elsewhere if row["name"] == "CHATTER_SECRET"} == {"default"}
+    assert "planted" not in json.dumps(elsewhere)
+
+
 def test_the_configuration_reference_is_current(tmp_path: Path) -> None:
     """Make it anew with `chatter-grpc config --markdown > docs/configuration.md`."""
     # It tells of no machine: what is set here has no place in it.

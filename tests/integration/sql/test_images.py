@@ -32,7 +32,7 @@ async def test_images_go_with_their_message(database_url: str) -> None:
     message = await store(database)
     async with database.writing() as statements:
         for table, column in (("message_words", "message_id"), ("messages", "id")):
-            await statements.run(text(f"DELETE FROM {table} WHERE {column} = :id"), {"id": message.id})  # noqa: S608
+            await statements.run(text(f"DELETE FROM {table} WHERE {column} = :id"), {"id": message.id})
     async with SqlStorage(database).read() as tx:
         assert await tx.images.read(message.owner_id, [message.id]) == {}
     await database.close()
