@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -17,7 +18,7 @@ from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.executor import Executor, Work
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.tail import Tail
-from chatter_grpc.core.runs.wakeups import WakeUps
+from chatter_grpc.core.runs.wakeups import CANCELLED_RUNS, WakeUps
 from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.storage import Storage
 
@@ -112,12 +113,12 @@ class Supervisor:
         return task
 
     def cancel_here(self, run_ids: Collection[str]) -> None:
-        """Cancel those of the runs that are at work here, and wake the readers of all; the database knows already."""
-        for run_id in run_ids:
-            attempt = self._active.get(run_id)
-            if attempt is not None:
-                attempt.interrupt(Outcome(state=RunState.CANCELLED))
-        self._wakeups.notify(run_ids)
+        """Cancel those of the runs that are at work here, and wake who is at work on the others and who reads any.
+
+        The database knows already.
+        """
+        self._interrupt(run_ids)
+        self._wakeups.notify((*run_ids, CANCELLED_RUNS))
 
     async def wait_ended(self, run_id: str, seconds: float) -> None:
         """Wait until a run that is at work here has ended in the database, at most so long."""
@@ -129,12 +130,29 @@ class Supervisor:
             except TimeoutError:
                 _log.warning("run_slow_to_end", extra={"run_id": run_id})
 
+    def _interrupt(self, run_ids: Collection[str]) -> None:
+        for run_id in run_ids:
+            attempt = self._active.get(run_id)
+            if attempt is not None:
+                attempt.interrupt(Outcome(state=RunState.CANCELLED))
+
     async def run(self) -> None:
         """Renew leases and look for cancel intents from elsewhere until cancelled."""
+        news = asyncio.Event()
+        unsubscribe = self._wakeups.subscribe(CANCELLED_RUNS, news.set)
+        try:
+            await self._look_after_runs(news)
+        finally:
+            unsubscribe()
+
+    async def _look_after_runs(self, news: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         renew_at = loop.time() + self.settings.renew
         while True:
-            await asyncio.sleep(self.settings.cancel_poll)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.cancel_poll):
+                    await news.wait()
+            news.clear()
             if not self._active:
                 continue
             try:
@@ -147,7 +165,7 @@ class Supervisor:
                 _log.warning("run_housekeeping_failed", extra={"runs": len(self._active)})
                 self._drop_unrenewed()
             else:
-                self.cancel_here(wanted)
+                self._interrupt(wanted)
 
     async def stop(self, grace: float) -> None:
         """Take nothing new, let runs end by themselves for ``grace`` seconds, and end the rest as interrupted."""

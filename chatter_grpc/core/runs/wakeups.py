@@ -8,6 +8,8 @@ TICK_SECONDS: Final = 1.0
 # Stands among the ids of runs for all that are pending: notified when one comes up, or when one may be claimed that
 # could not before, and subscribed to by those who claim them.
 PENDING_RUNS: Final = "pending"
+# The same for all that are to be cancelled: notified when that is durable, and subscribed to by who may be at work.
+CANCELLED_RUNS: Final = "cancelled"
 
 
 class WakeUps(Protocol):

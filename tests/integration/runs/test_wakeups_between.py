@@ -16,7 +16,8 @@ from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
 from chatter_grpc.core.runs.relay import Carrier, RelayedWakeUps
-from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.runs.run import LogCommitter, RunState
+from chatter_grpc.core.runs.supervisor import RunSettings
 from chatter_grpc.core.storage import Storage
 from tests.support.catalogues import Catalogue
 from tests.support.replicas import Client, Process
@@ -71,3 +72,20 @@ async def test_a_reader_elsewhere_is_woken_for_all_that_is_committed(
                 waiting = asyncio.create_task(client.read())
         assert client.fold.end == "completed"
         assert [message.text for message in client.fold.messages.values()] == ["one two"]
+
+
+async def test_a_run_elsewhere_is_cancelled_without_waiting_for_a_look_at_the_database(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation, carriers: list[Carrier]
+) -> None:
+    script = (TextPiece("one "), Gate(asyncio.Event()), Finished(FinishReason.STOP))
+    models = Catalogue({"model": ScriptedChat(script)})
+    wakeups = [RelayedWakeUps(MemoryWakeUps(NO_TICK), [carrier]) for carrier in carriers]
+    never = RunSettings(cancel_poll=3600)
+    async with (
+        Process(storage, committer, models, name="one", wakeups=wakeups[0], runs=never) as here,
+        Process(storage, committer, models, name="two", wakeups=wakeups[1], runs=never) as there,
+    ):
+        await hear_each_other(*wakeups)
+        run_id = await here.send(caller, conversation.id)
+        await here.until_written(run_id)
+        assert (await soon(there.runs.cancel(caller, run_id))).state is RunState.CANCELLED
