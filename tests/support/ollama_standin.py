@@ -30,12 +30,12 @@ class OllamaStandIn(StandIn):
             return f"unknown fields: {sorted(unknown)}"
         if body.get("stream") is not True:
             return "stream is to be true"
-        if any(not isinstance(message["content"], str) for message in body["messages"]):
+        if any(not isinstance(message.get("content", ""), str) for message in body["messages"]):
             return "content is to be a string"
         return None if body["messages"][-1]["role"] == "user" else "the last message is to be the user's"
 
     def said_in(self, body: Any) -> str:
-        return str(body["messages"][-1]["content"])
+        return str(body["messages"][-1].get("content", ""))
 
     def limit_in(self, body: Any) -> int | None:
         limit: int | None = body.get("options", {}).get("num_predict")
@@ -67,7 +67,7 @@ class _OllamaAnswer(Answer):
     async def finish(self, reason: str | None) -> None:
         if reason is None:
             return
-        prompt = " ".join(message["content"] for message in self.call.body["messages"])
+        prompt = " ".join(message.get("content", "") for message in self.call.body["messages"])
         counts = {"prompt_eval_count": len(prompt.split()), "eval_count": len(self.call.sent)}
         durations = {"total_duration": 5_000, "load_duration": 1_000, "prompt_eval_duration": 1_000, "eval_duration": 9}
         facts = {"done": True, "done_reason": reason, **durations, **(counts if self.plan.usage else {})}

@@ -54,6 +54,7 @@ class Aws:
     """Implements ``Integration``."""
 
     provider = "aws"
+    unreadable = ("ParserError",)
 
     def __init__(self, access: AwsAccess) -> None:
         self._access = access

@@ -24,7 +24,7 @@ from chatter_grpc.core.models import ModelDelta, ModelRequest
 _TRAILER_SECONDS: Final = 2.0
 # What follows the usage is the end of the body.
 _END_SECONDS: Final = 0.25
-# How integrations fail on an answer that they cannot read, rather than on one in which the provider reports an error.
+# How Python fails on an answer that cannot be read.
 _UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError)
 
 _log = logging.getLogger(__name__)
@@ -109,8 +109,13 @@ class LangChainChat:
         if line.failure is None:
             _log.info("%s: an answer could not be read: %s", self.provider, kind.__name__)
             broken = ProviderStreamBroken(provider=self.provider)
-            raise CallFailed(broken, may_pass=not issubclass(kind, _UNREADABLE))
+            raise CallFailed(broken, may_pass=not self._is_unreadable(kind))
         raise line.failure
+
+    def _is_unreadable(self, kind: type[Exception]) -> bool:
+        """Whether bytes could not be read, rather than that the provider reported an error in them."""
+        names = {each.__name__ for each in kind.__mro__}
+        return issubclass(kind, _UNREADABLE) or not names.isdisjoint(self._integration.unreadable)
 
     def _open_model(self, name: str) -> BaseChatModel:
         try:

@@ -26,6 +26,11 @@ class Integration(Protocol):
         """Chatter's name of the provider, and of the extra that installs it."""
         ...
 
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Names of what is raised for bytes that cannot be read, beside what Python raises itself."""
+        ...
+
     def open_model(self, endpoint: EndpointConfig, name: str) -> BaseChatModel:
         """Make a model that sends over the current line and repeats nothing.
 
@@ -80,6 +85,8 @@ def make_model(langchain_provider: str, name: str, **settings: Any) -> BaseChatM
 
 class OverHttpx:
     """What the integrations share whose clients are those of httpx, which take our transport."""
+
+    unreadable: tuple[str, ...] = ()
 
     def chunks(
         self, model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping[str, Any]
