@@ -51,6 +51,8 @@ class Anthropic(OverHttpx):
             base_url=base_url,
             max_retries=0,
             timeout=None,
+            # It would record spans of its own, with texts where the environment says so, and tell Anthropic their ids.
+            open_telemetry={"traces": {"enabled": False}, "propagation": False},
             http_client=sdk.DefaultAsyncHttpxClient(base_url=base_url, transport=LineTransport(), timeout=None),
         )
         # The integration has no argument for it; it makes its client on first use, and keeps it under this name.

@@ -1,6 +1,8 @@
 """What is made of the answers of providers behind LangChain, and what becomes of their connections."""
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
 
@@ -117,6 +119,15 @@ async def test_how_the_bytes_come_makes_no_difference(
         deltas = await deltas_of(hosted_chat, ask(f"gr\u00fc\u00dfe {FACE}", model=hosted.named()))
         assert text_of(deltas) == f"You said: gr\u00fc\u00dfe {FACE}"
         assert isinstance(deltas[-1], Finished)
+
+
+@pytest.mark.platform("T21")
+def test_a_first_call_imports_nothing() -> None:
+    """T21: all that a call needs was imported when the models were made, in a thread."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.first_calls"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 async def test_a_delta_of_a_megabyte_arrives(hosted: Hosted, hosted_chat: LangChainChat, standin: StandIn) -> None:
