@@ -108,7 +108,7 @@ class Client:
         """Return a client of the same channel with other credentials."""
         return replace(self, metadata=bearer(token))
 
-    async def call(self, name: str, request: Any = None, **fields: Any) -> Answer:
+    async def call(self, name: str, /, request: Any = None, **fields: Any) -> Answer:
         """Call a method and read to the end, whatever comes."""
         call = self._open(name, request_of(name, **fields) if request is None else request, DEADLINE)
         responses: list[bytes] = []
@@ -116,18 +116,18 @@ class Client:
             responses.extend([response async for response in call])
         return await _answer(call, responses)
 
-    async def ok(self, name: str, **fields: Any) -> Any:
+    async def ok(self, name: str, /, **fields: Any) -> Any:
         """Call a unary method that is to go well, and return its response."""
         answer = await self.call(name, **fields)
         assert answer.code is grpc.StatusCode.OK, (name, answer.code, answer.reason, answer.message)
         (data,) = answer.responses
         return GetMessageClass(METHODS[name][1].output_type).FromString(data)
 
-    async def reason(self, name: str, **fields: Any) -> str:
+    async def reason(self, name: str, /, **fields: Any) -> str:
         """Call a method and return the reason of its refusal; empty where it went well."""
         return (await self.call(name, **fields)).reason
 
-    def open(self, name: str, *, timeout: float = DEADLINE, **fields: Any) -> Stream:
+    def open(self, name: str, /, *, timeout: float = DEADLINE, **fields: Any) -> Stream:
         """Open a stream of a run."""
         return Stream(self._open(name, request_of(name, **fields), timeout), response_type(name))
 
@@ -229,6 +229,14 @@ async def signed_in(client: Client, name: str = "ada", password: str = "correct 
     return Account(user=made.user, password=password, tokens=tokens, client=client.trusting(tokens.access_token))
 
 
+async def administrator_of(server: Served, anyone: Client) -> Client:
+    """Make an administrator and log it in."""
+    name, password = f"root-{next(_numbers)}", "correct horse battery"
+    async with server.accounts() as accounts:
+        await accounts.create_admin(username=name, email=f"{name}@example.org", password=password)
+    return anyone.trusting((await anyone.ok("Login", login=name, password=password)).tokens.access_token)
+
+
 def message(conversation_id: str, text: str, **fields: Any) -> dict[str, Any]:
     """Return the fields of SendMessage for a text."""
     fields.setdefault("request_id", f"request-{next(_numbers)}")
@@ -236,7 +244,7 @@ def message(conversation_id: str, text: str, **fields: Any) -> dict[str, Any]:
     return {"conversation_id": conversation_id, "parts": [part], **fields}
 
 
-def request_of(name: str, **fields: Any) -> Any:
+def request_of(name: str, /, **fields: Any) -> Any:
     """Return the request of a method."""
     return GetMessageClass(METHODS[name][1].input_type)(**fields)
 

@@ -7,20 +7,24 @@ from tests.acceptance.platform.effects import (
     changes,
     conversations,
     inquiries,
+    keys,
     messages,
     runs,
     searches,
     starts,
+    users,
 )
 from tests.acceptance.platform.effects.site import Effect, Site
 from tests.support.provider import Provider
 from tests.support.request_fields import fields_of
-from tests.support.served import METHODS, Account, Client
+from tests.support.served import METHODS, Account, Client, Served
 
 pytestmark = pytest.mark.platform("T9")
 
 TABLES = (
     accounts.EFFECTS,
+    keys.EFFECTS,
+    users.EFFECTS,
     conversations.EFFECTS,
     messages.EFFECTS,
     inquiries.EFFECTS,
@@ -43,6 +47,8 @@ def test_every_field_of_every_request_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("field", EFFECTS)
 @pytest.mark.parametrize("server", ["sqlite"], indirect=True)
-async def test_a_field_has_its_effect(anyone: Client, ada: Account, provider: Provider, field: str) -> None:
+async def test_a_field_has_its_effect(
+    server: Served, anyone: Client, ada: Account, provider: Provider, field: str
+) -> None:
     """T9: what is sent is done, or refused, and never accepted and ignored."""
-    await EFFECTS[field](Site(anyone=anyone, account=ada, provider=provider))
+    await EFFECTS[field](Site(server=server, anyone=anyone, account=ada, provider=provider))

@@ -1,25 +1,33 @@
 """What the effects of fields are seen with: a signed-in user and the requests that the provider received."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.provider import Provider
-from tests.support.served import Account, Client, Stream
+from tests.support.served import Account, Client, Served, Stream, administrator_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """A server with a user, and the provider behind it; ``anyone`` calls without credentials."""
 
+    server: Served
     anyone: Client
     account: Account
     provider: Provider
+    _administrators: list[Client] = field(default_factory=list)
 
     @property
     def client(self) -> Client:
         """Calls with the user's session."""
         return self.account.client
+
+    async def administrator(self) -> Client:
+        """Calls with the session of an administrator, the same for all of a test."""
+        if not self._administrators:
+            self._administrators.append(await administrator_of(self.server, self.anyone))
+        return self._administrators[0]
 
     async def asked(self, conversation_id: str, text: str = "Hello", **fields: Any) -> dict[str, Any]:
         """Send a message, and return what the provider was sent for it."""
