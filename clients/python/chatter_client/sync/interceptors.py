@@ -80,7 +80,8 @@ class Responses:
 
 def _called(continuation: Callable[..., Any], details: Any, carried: Metadata, request: Any) -> Any:
     outcome = continuation(_with(details, carried), request)
-    failed = outcome.exception()
+    # A call that was waited for is the error itself; one that was not holds it.
+    failed = outcome if isinstance(outcome, grpc.RpcError) else outcome.exception()
     if isinstance(failed, grpc.RpcError):
         raise error_of(failed) from failed
     return outcome

@@ -1,0 +1,116 @@
+"""A TCP proxy that breaks connections: all at once when it is told to, or each after a number of bytes by chance."""
+
+import asyncio
+import random
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import Any, Final
+
+SECONDS: Final = 30.0
+
+
+class TcpProxy:
+    """A port that leads to a server's; it has a thread and a loop of its own, so that any test may use it."""
+
+    def __init__(self, target: str, *, seed: int = 0, life: tuple[int, int] | None = None) -> None:
+        """Take the target as ``host:port``; ``life`` is how many bytes from the server a connection carries."""
+        self.target = target
+        self.life = life
+        self.connections = 0
+        self.chance = random.Random(seed)
+        self._server: asyncio.Server | None = None
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._port = 0
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self._port}"
+
+    def cut(self) -> None:
+        """Break every connection."""
+        self._run(self._cut())
+
+    def refuse(self) -> None:
+        """Break every connection, and take no others."""
+        self._run(self._refuse())
+
+    def mend(self, target: str = "") -> None:
+        """Take connections again on the same port, to another server if one is named."""
+        self.target = target or self.target
+        self._run(self._listen())
+
+    @contextmanager
+    def running(self) -> Iterator["TcpProxy"]:
+        """Carry connections while the block lasts."""
+        thread = Thread(target=self._loop.run_forever, name="proxy")
+        thread.start()
+        self.mend()
+        try:
+            yield self
+        finally:
+            self.refuse()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            thread.join()
+            self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        future: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        future.result(SECONDS)
+
+    async def _listen(self) -> None:
+        if self._server is not None:
+            return
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _refuse(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._cut()
+
+    async def _cut(self) -> None:
+        carrying = tuple(self._carrying)
+        for task in carrying:
+            task.cancel()
+        if carrying:
+            await asyncio.wait(carrying)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        self.connections += 1
+        ends = [writer]
+        try:
+            host, _, port = self.target.rpartition(":")
+            there, to_there = await asyncio.open_connection(host, int(port))
+            ends.append(to_there)
+            life = None if self.life is None else self.chance.randint(*self.life)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_copy(reader, to_there, None))
+                group.create_task(_copy(there, writer, life))
+        except (asyncio.CancelledError, OSError):
+            # Broken, as it was to be, or nobody is there.
+            return
+        finally:
+            self._carrying.discard(task)
+            for end in ends:
+                end.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, life: int | None) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data if life is None else data[:life])
+            await writer.drain()
+            if life is not None and (life := life - len(data)) <= 0:
+                # What was written is to arrive before the connection breaks: a cut in the middle of a frame.
+                await asyncio.sleep(0.005)
+                break
+    # The end of one direction is the end of both.
+    writer.transport.abort()
