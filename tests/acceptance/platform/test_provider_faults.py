@@ -12,8 +12,10 @@ from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc._gen.chatter.v1.content_pb2 import ROLE_USER
 from chatter_grpc._gen.chatter.v1.error_reason_pb2 import ErrorReason
 from tests.acceptance.platform.conftest import KEY
+from tests.support.anthropic_standin import AnthropicStandIn
+from tests.support.ollama_standin import OllamaStandIn
 from tests.support.openai_plans import Fault, Plan
-from tests.support.provider import Provider, until
+from tests.support.provider import Provider, provider_on_a_thread, until
 from tests.support.served import Client, Served, Stream, served, signed_in, written
 from tests.support.standin import Call
 
@@ -23,15 +25,15 @@ ATTEMPTS: Final = 2
 ONCE: Final = 1
 REFUSED, UNAVAILABLE, LIMITED = "PROVIDER_REFUSED", "PROVIDER_UNAVAILABLE", "PROVIDER_RATE_LIMITED"
 TIMEOUT, BROKEN = "PROVIDER_TIMEOUT", "PROVIDER_STREAM_BROKEN"
-# What the provider does, as a model's name says it to the stand-in: the reason, and how often it is asked.
-FAULTS: Final = {
+# What a provider does, as a model's name says it to the stand-in: the reason, and how often it is asked.
+ANY_FAULTS: Final = {
     "status=400": (REFUSED, ONCE),
     "status=401": (REFUSED, ONCE),
     "status=404": (REFUSED, ONCE),
     "status=429&retry_after=0": (LIMITED, ATTEMPTS),
-    "status=429&error_code=insufficient_quota": (LIMITED, ONCE),
     "status=500": (UNAVAILABLE, ATTEMPTS),
     "status=503&retry_after=0": (UNAVAILABLE, ATTEMPTS),
+    "status=529": (UNAVAILABLE, ATTEMPTS),
     "mute=1": (TIMEOUT, ONCE),
     "fault=stall": (TIMEOUT, ONCE),
     "fault=stall&after=2": (TIMEOUT, ONCE),
@@ -41,8 +43,15 @@ FAULTS: Final = {
     "fault=garbage": (BROKEN, ONCE),
     "fault=error": (BROKEN, ATTEMPTS),
 }
+# Each protocol has a provider that speaks it; their names are those of settings.
+MODELS: Final = {"faulty": "gpt", "anthropic": "claude-sonnet-4-6", "ollama": "llama3.2"}
+FAULTS: Final = {
+    f"{provider}/{model}?{fault}": expected
+    for provider, model in MODELS.items()
+    for fault, expected in ANY_FAULTS.items()
+} | {"faulty/gpt?status=429&error_code=insufficient_quota": (LIMITED, ONCE)}
 # Not faulty, but too long.
-ENDLESS: Final = "tokens=100000&delay=0.05"
+ENDLESS: Final = tuple(f"{provider}/{model}?tokens=100000&delay=0.05" for provider, model in MODELS.items())
 ABSENT: Final = "absent/gpt"
 
 
@@ -58,46 +67,72 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
+def providers(running_provider: Provider) -> Iterator[dict[str, Provider]]:
+    """The stand-ins by the names of their providers."""
+    with (
+        provider_on_a_thread(KEY, AnthropicStandIn) as anthropic,
+        provider_on_a_thread(KEY, OllamaStandIn) as ollama,
+    ):
+        yield {"faulty": running_provider, "anthropic": anthropic, "ollama": ollama}
+
+
+@pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, provider_settings: dict[str, str], running_provider: Provider
+    tmp_path_factory: pytest.TempPathFactory, provider_settings: dict[str, str], providers: dict[str, Provider]
 ) -> Iterator[Served]:
     """A server without patience."""
-    models = [f"gpt?{fault}" for fault in (*FAULTS, ENDLESS)]
+    models: dict[str, list[str]] = {provider: [model] for provider, model in MODELS.items()}
+    for name in (*FAULTS, *ENDLESS):
+        provider, _, model = name.partition("/")
+        models[provider].append(model)
     endpoints = {
-        "faulty": {"base_url": running_provider.base_url, "api_key": KEY, "models": models},
+        "faulty": {"base_url": providers["faulty"].base_url, "api_key": KEY, "models": models["faulty"]},
         # Nobody listens there.
         "absent": {"base_url": "http://127.0.0.1:9/v1", "models": ["gpt"]},
     }
-    impatient = {"provider_first_token_seconds": "1.5", "provider_idle_seconds": "1.5", "run_seconds": "5"}
-    given = {**provider_settings, **impatient, "provider_attempts": str(ATTEMPTS), "endpoints": json.dumps(endpoints)}
+    given = {**provider_settings, "provider_attempts": str(ATTEMPTS), "endpoints": json.dumps(endpoints)}
+    for provider in ("anthropic", "ollama"):
+        given |= {
+            f"{provider}_base_url": providers[provider].base_url,
+            f"{provider}_api_key": KEY,
+            f"{provider}_models": json.dumps(models[provider]),
+        }
+    given |= {"provider_first_token_seconds": "1.5", "provider_idle_seconds": "1.5", "run_seconds": "5"}
     with served(tmp_path_factory.mktemp("faults"), **given) as server:
         yield server
 
 
+@pytest.fixture(params=MODELS)
+def asked(request: pytest.FixtureRequest, providers: dict[str, Provider]) -> tuple[Provider, dict[str, str]]:
+    """Each provider, which remembers nothing of before, with the overrides that ask it."""
+    provider = providers[request.param]
+    provider.clear()
+    return provider, {"model": f"{request.param}/{MODELS[request.param]}"}
+
+
 @pytest.fixture(scope="module")
-def outcomes(server: Served, running_provider: Provider) -> dict[str, Outcome]:
+def outcomes(server: Served, providers: dict[str, Provider]) -> dict[str, Outcome]:
     """What became of a message to each faulty model; all at once, since some take their time."""
 
     async def fail_all() -> dict[str, Outcome]:
         async with server.connect() as anyone:
             client = (await signed_in(anyone)).client
-            names = (*FAULTS, ENDLESS, ABSENT)
-            models = (ABSENT if name == ABSENT else f"faulty/gpt?{name}" for name in names)
-            found = await asyncio.gather(*(fail(client, running_provider, model) for model in models))
+            names = (*FAULTS, *ENDLESS, ABSENT)
+            found = await asyncio.gather(*(fail(client, providers, name) for name in names))
         return dict(zip(names, found, strict=True))
 
-    running_provider.clear()
+    providers["faulty"].clear()
     return asyncio.run(fail_all())
 
 
-async def fail(client: Client, provider: Provider, model: str) -> Outcome:
+async def fail(client: Client, providers: dict[str, Provider], model: str) -> Outcome:
     """Send a message to a faulty model, look at all that is left of it, and send another to a good one."""
     conversation_id = (await client.conversation()).id
     stream = await client.ask(conversation_id, "one two three four", overrides={"model": model})
     run = await client.run(stream.run_id)
     messages = await client.messages(conversation_id)
     after = await client.ask(conversation_id, "And now?")
-    calls = [call for call in provider.calls if f"faulty/{call.body['model']}" == model]
+    calls = [call for name, provider in providers.items() for call in provider.calls if f"{name}/{call.model}" == model]
     return Outcome(stream=stream, run=run, messages=messages, calls=calls, next=after)
 
 
@@ -129,12 +164,15 @@ async def test_a_failure_of_the_provider_is_a_failed_run(outcomes: dict[str, Out
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.END, Fault.GARBAGE, Fault.ERROR, Fault.UNFRAMED])
-async def test_an_answer_that_breaks_off_is_taken_back(anyone: Client, provider: Provider, fault: Fault) -> None:
+async def test_an_answer_that_breaks_off_is_taken_back(
+    anyone: Client, asked: tuple[Provider, dict[str, str]], fault: Fault
+) -> None:
     """T10: what was streamed is discarded and not stored, and the provider is not asked again."""
+    provider, overrides = asked
     client = (await signed_in(anyone)).client
     conversation_id = (await client.conversation()).id
     gate = provider.hold(after=2, fault=fault, text="one two three four")
-    stream = await client.send(conversation_id, "Hello").until(written(2))
+    stream = await client.send(conversation_id, "Hello", overrides=overrides).until(written(2))
     gate.open()
     assert (await stream.to_end()).reason == ""
     assert stream.fold.last is not None
@@ -147,22 +185,42 @@ async def test_an_answer_that_breaks_off_is_taken_back(anyone: Client, provider:
     assert (await client.ask(conversation_id, "And now?")).text == "You said: And now?"
 
 
-async def test_a_provider_that_recovers_in_time_is_not_noticed(anyone: Client, provider: Provider) -> None:
+async def test_a_provider_that_recovers_in_time_is_not_noticed(
+    anyone: Client, asked: tuple[Provider, dict[str, str]]
+) -> None:
     """T10: a fault before the first piece of text is repeated, and the answer is whole and stored once."""
+    provider, overrides = asked
     client = (await signed_in(anyone)).client
     conversation_id = (await client.conversation()).id
     for fault in (Plan(status=503, retry_after="0"), Plan.named("?fault=cut")):
         provider.plan(fault, Plan(text="Here I am."))
-        stream = await client.ask(conversation_id, "Hello?")
+        stream = await client.ask(conversation_id, "Hello?", overrides=overrides)
         assert (stream.fold.end, list(stream.fold.stored.values())) == ("completed", ["Here I am."])
         assert stream.fold.kinds.count("message_started") == 1
     assert len(provider.calls) == 4
     assert len(await client.messages(conversation_id)) == 4
 
 
-async def test_a_run_that_takes_too_long_is_ended(outcomes: dict[str, Outcome]) -> None:
+async def test_a_run_that_is_cancelled_has_left_its_provider(
+    anyone: Client, asked: tuple[Provider, dict[str, str]]
+) -> None:
+    """The connection is closed, whoever speaks on it, and what was written up to then is kept."""
+    provider, overrides = asked
+    client = (await signed_in(anyone)).client
+    conversation_id = (await client.conversation()).id
+    provider.hold(after=2, text="one two three")
+    stream = await client.send(conversation_id, "Hello", overrides=overrides).until(written(2))
+    assert (await client.ok("CancelRun", run_id=stream.run_id)).run.state == run_pb2.RUN_STATE_CANCELLED
+    await provider.closed(provider.calls[0])
+    assert not provider.calls[0].complete
+    assert (await stream.to_end()).reason == ""
+    assert (stream.fold.end, list(stream.fold.stored.values())) == ("cancelled", ["one two"])
+
+
+@pytest.mark.parametrize("model", ENDLESS)
+async def test_a_run_that_takes_too_long_is_ended(outcomes: dict[str, Outcome], model: str) -> None:
     """T10: also where the provider never stops sending."""
-    outcome = outcomes[ENDLESS]
+    outcome = outcomes[model]
     assert outcome.stream.fold.last is not None
     assert ErrorReason.Name(outcome.stream.fold.last.failed.reason) == "ERROR_REASON_RUN_TIMEOUT"
     assert outcome.run.state == run_pb2.RUN_STATE_FAILED
