@@ -27,7 +27,7 @@ COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-ver
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo serve test image-test check bench coverage generate derive format lock clean grpcurl
+.PHONY: help demo serve test image-test check bench bench-storage coverage generate derive format lock clean grpcurl
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
 
 bench: $(BENCH) $(PROJECT) $(GEN) ## Run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-storage: $(BENCH) $(PROJECT) $(GEN) ## Measure lists and searches among a million messages
+	$(BIN)/python -m benchmarks.storage $(ARGS)
 
 coverage: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests and require 90 % branch coverage of core and rpc
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)

@@ -1,0 +1,1 @@
+"""Measures lists and searches on databases of different sizes."""
