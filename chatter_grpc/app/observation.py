@@ -9,6 +9,7 @@ from typing import Any
 from chatter_grpc import __version__
 from chatter_grpc.adapters.metrics.admin import AdminAddressRefused, AdminServer
 from chatter_grpc.adapters.metrics.observer import MetricsObserver
+from chatter_grpc.adapters.redis.connection import RedisLink
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.config import ConfigurationFault, Settings
 from chatter_grpc.core.certificates import Certificate
@@ -28,6 +29,11 @@ class Observed:
         """Have the metrics say when the certificate ends."""
         if self.metrics is not None:
             self.metrics.certificate_ends(certificate.ends_at.timestamp())
+
+    def read_redis(self, link: RedisLink | None) -> None:
+        """Have the metrics say whether Redis answers."""
+        if self.metrics is not None and link is not None:
+            self.metrics.read_redis(lambda: link.available)
 
 
 async def build_observation(stack: AsyncExitStack, settings: Settings, database: Database) -> Observed:

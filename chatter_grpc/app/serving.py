@@ -140,6 +140,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     asking = await open_asking(stack, models)
     shared = await open_shared(stack, settings, keys, database)
     observed = await build_observation(stack, settings, database)
+    observed.read_redis(shared.link)
     at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)

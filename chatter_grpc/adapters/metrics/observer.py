@@ -30,6 +30,10 @@ class MetricsObserver:
         self.metrics.connections.set_function(in_use)
         self.metrics.connections_limit.set(limit)
 
+    def read_redis(self, available: Callable[[], bool]) -> None:
+        """Have the state of Redis read whenever the metrics are."""
+        self.metrics.redis_available.set_function(available)
+
     def certificate_ends(self, timestamp: float) -> None:
         """Note when the certificate ends, in Unix time."""
         self.metrics.certificate_end.set(timestamp)

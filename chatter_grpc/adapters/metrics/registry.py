@@ -43,6 +43,7 @@ class Metrics:
     loop_lag: Histogram
     connections: Gauge
     connections_limit: Gauge
+    redis_available: Gauge
     certificate_end: Gauge
 
     def described(self) -> list[Metric]:
@@ -88,5 +89,6 @@ def make_metrics() -> Metrics:
         histogram("loop_lag_seconds", "How late the event loop came to what was due.", FAST),
         gauge("database_connections_in_use", "Connections to the database that are in use."),
         gauge("database_connections_limit", "Connections that the process holds at most (CHATTER_DATABASE_POOL_SIZE)."),
+        gauge("redis_available", "1 while Redis answers; 0 while it does not, or where none is configured."),
         gauge("certificate_end_timestamp_seconds", "When the TLS certificate ends, in Unix time; 0 without one."),
     )

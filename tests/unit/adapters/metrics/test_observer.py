@@ -131,3 +131,10 @@ def test_no_label_names_a_user(observer: MetricsObserver) -> None:
     assert labels - LABELS <= OF_PYTHON
     assert b"planted" not in observer.exposition()
     assert b"chatter_build_info" in observer.exposition()
+
+
+def test_the_state_of_redis_is_read_whenever_the_metrics_are(observer: MetricsObserver) -> None:
+    assert value(observer, "redis_available") == 0
+    answers = [True, False]
+    observer.read_redis(lambda: answers.pop(0))
+    assert [value(observer, "redis_available") for _ in range(2)] == [1, 0]
