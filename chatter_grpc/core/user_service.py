@@ -98,7 +98,8 @@ class Users:
         Raises ``UserNotFound``, ``SubjectUnexpected``, ``FieldInvalid``, ``EtagMismatch``, ``EmailTaken``,
         ``RequestIdReused``, and ``SessionRevoked`` or ``ApiKeyInvalid``.
         """
-        if update.user_id not in {"", caller.actor_id}:
+        # A subject is no account, not even that of its service.
+        if update.user_id not in {"", caller.owner_id}:
             raise UserNotFound(user_id=update.user_id)
         if caller.subject:
             raise SubjectUnexpected

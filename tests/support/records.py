@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from chatter_grpc.core.api_keys import ApiKey
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, Memory, MemoryMode, ModelSettings
-from chatter_grpc.core.ids import CONVERSATION, MESSAGE, RUN, USER, new_id
+from chatter_grpc.core.ids import API_KEY, CONVERSATION, MESSAGE, RUN, USER, new_id
 from chatter_grpc.core.messages import Message, TextPart, sha256_of
 from chatter_grpc.core.models import FinishReason, Role
 from chatter_grpc.core.runs.events import (
@@ -44,6 +45,21 @@ def a_user(**changes: Any) -> User:
         created_at=NOW,
     )
     return replace(user, **changes)
+
+
+def an_api_key(user_id: str, **changes: Any) -> ApiKey:
+    """A key that no other resembles."""
+    key_id = new_id(API_KEY)
+    key = ApiKey(
+        id=key_id,
+        user_id=user_id,
+        name="Build server",
+        prefix=key_id[-12:],
+        key_hash=bytes(range(32)),
+        scopes=frozenset({"chat:read", "act_as"}),
+        created_at=NOW,
+    )
+    return replace(key, **changes)
 
 
 def a_conversation(owner_id: str, **changes: Any) -> Conversation:

@@ -10,13 +10,18 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from chatter_grpc._gen.chatter.options.v1 import rules_pb2
 from chatter_grpc._gen.chatter.v1 import run_pb2
-from chatter_grpc.core.callers import Scope
+from chatter_grpc.core.callers import ADMIN_SCOPES, SCOPES_OF, SESSION_SCOPES
+from chatter_grpc.core.users import UserRole
+from chatter_grpc.rpc.contract import SERVICES
+from chatter_grpc.rpc.policy import read_policies
 from tests.support.openai_plans import Plan
 from tests.support.provider import Gate, Provider, eventually
 from tests.support.request_fields import FieldPath, fields_of
 from tests.support.served import METHODS, Account, Client, Served, message, request_of, signed_in, written
 
 pytestmark = pytest.mark.platform("T1", "T2")
+
+POLICIES: Final = read_policies(SERVICES)
 
 # What an id field names, by the field's own name, or by its message's where it is called id.
 KINDS: Final = {
@@ -25,6 +30,9 @@ KINDS: Final = {
     "message_id": "message",
     "run_id": "run",
     "workflow_id": "workflow",
+    "api_key_id": "api_key",
+    "user_id": "user",
+    "User.id": "user",
 }
 # Ids of the caller's own making.
 OWN_MAKING: Final = {"request_id"}
@@ -36,6 +44,9 @@ REST: Final[dict[str, dict[str, Any]]] = {
     "CreateRun": {"parts": message("", "Hello")["parts"]},
     "UpdateConversation": {"conversation": {"title": "stolen"}, "update_mask": {"paths": ["title"]}},
     "RateMessage": {"rating": 1},
+    "UpdateMe": {"user": {"display_name": "stolen"}, "update_mask": {"paths": ["display_name"]}},
+    # What an administrator may do, and what leaves the account as it is.
+    "UpdateUser": {"update_mask": {"paths": ["limits"]}},
     # A word of every secret.
     "SearchConversations": {"query": "known"},
     "SearchMessages": {"query": "known"},
@@ -46,9 +57,13 @@ OWNERS: Final = ("ada", "service", "subject")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estate:
-    """All that an owner has: a conversation with a run that is over, and one with a run at work."""
+    """All that an owner has: a conversation with a run that is over, one with a run at work, an account and its keys.
+
+    A subject has neither account nor keys.
+    """
 
     client: Client
+    scopes: frozenset[str]
     secret: str
     ids: dict[str, list[str]]
     cursor: str
@@ -79,13 +94,23 @@ async def settle(client: Client, provider: Provider, name: str) -> Estate:
     await eventually(is_committed)
     stream.leave()
     messages = [each.id for place in (finished, active) for each in await client.messages(place.id)]
+    me = await client.ok("GetMe")
+    accounts = [] if me.subject else [me.user.id]
+    keys = [
+        (await client.ok("CreateApiKey", name=f"{secret} {each}", scopes=["chat:read"])).api_key.id
+        for _ in accounts
+        for each in "ab"
+    ]
     return Estate(
         client=client,
+        scopes=frozenset(me.scopes),
         secret=secret,
         ids={
             "conversation": [finished.id, active.id],
             "message": messages,
             "run": [over.run_id, stream.run_id],
+            "api_key": keys,
+            "user": accounts,
             **{kind: [one] for kind, one in ABSENT.items()},
         },
         cursor=over.frames[0].cursor,
@@ -103,7 +128,7 @@ async def settle_all(server: Served, anyone: Client, provider: Provider) -> dict
             username=root_name, email=f"{root_name}@example.org", password=bob.password, display_name=""
         )
     root = (await anyone.ok("Login", login=root_name, password=bob.password)).tokens
-    service = anyone.trusting(await server.api_key(service_name, *Scope))
+    service = anyone.trusting(await server.api_key(service_name, *SCOPES_OF[UserRole.SERVICE]))
     clients = {
         "ada": ada.client,
         "bob": bob.client,
@@ -160,12 +185,13 @@ def put(request: Any, path: FieldPath, value: str) -> None:
 async def state_of(estate: Estate) -> list[Any]:
     """Everything that the owner can read of an estate."""
     client, ids = estate.client, estate.ids
-    state = [await client.ok("ListConversations"), await client.ok("ListRuns")]
+    state = [await client.ok(name) for name in ("GetMe", "ListApiKeys", "ListConversations", "ListRuns")]
     state += [await client.ok("GetConversation", conversation_id=each) for each in ids["conversation"]]
     state += [await client.ok("ListMessages", conversation_id=each) for each in ids["conversation"]]
     state += [await client.ok("GetMessage", message_id=each) for each in ids["message"]]
     state += [await client.ok("GetRun", run_id=each) for each in ids["run"]]
     assert state[-1].run.state == run_pb2.RUN_STATE_RUNNING
+    assert {key.id for key in state[1].api_keys} >= set(ids["api_key"])
     return state
 
 
@@ -176,7 +202,11 @@ async def find_nothing(client: Client, foreign: Estate, own: Estate) -> int:
         for field, kind, request in requests_for(name, foreign, own):
             answer = await client.call(name, request)
             calls += 1
-            if is_filter(name, field):
+            if scope_of(name) in ADMIN_SCOPES:
+                expected_reason = "" if scope_of(name) in own.scopes else "SCOPE_MISSING"
+                assert answer.reason == expected_reason, name
+                assert foreign.secret not in f"{answer.responses}{answer.message}"
+            elif is_filter(name, field):
                 assert (answer.code, answer.responses) == (grpc.StatusCode.OK, [b""]), (name, field.name)
             else:
                 expected = (grpc.StatusCode.NOT_FOUND, f"{kind.upper()}_NOT_FOUND")
@@ -185,10 +215,21 @@ async def find_nothing(client: Client, foreign: Estate, own: Estate) -> int:
     for name, (_, method) in METHODS.items():
         if "page_token" in method.input_type.fields_by_name and all(is_filter(name, each[1]) for each in ids_of(name)):
             seen = await client.call(name, page_size=1000, **REST.get(name, {}))
+            told = b"".join(seen.responses)
+            if scope_of(name) in ADMIN_SCOPES - own.scopes:
+                assert seen.reason == "SCOPE_MISSING", name
+                continue
             assert seen.code is grpc.StatusCode.OK
-            assert not foreign.betrayed_by(b"".join(seen.responses)), name
-            assert own.betrayed_by(b"".join(seen.responses)), name
+            # Administrators see that there is an account, and nothing that is its own.
+            seen_of_all = set(foreign.ids["user"]) if scope_of(name) in ADMIN_SCOPES else set()
+            assert set(foreign.betrayed_by(told)) <= seen_of_all, name
+            assert own.betrayed_by(told) or (name == "ListApiKeys" and not own.ids["api_key"]), name
     return calls
+
+
+def scope_of(name: str) -> str:
+    """The scope that a method asks for."""
+    return POLICIES[METHODS[name][0]].scope
 
 
 def ends_things(name: str) -> int:
@@ -206,7 +247,9 @@ async def find_everything(owner: Estate) -> int:
         for _, kind, request in requests_for(name, owner, owner):
             answer = await owner.client.call(name, request)
             calls += 1
-            if kind in ABSENT:
+            if scope_of(name) in ADMIN_SCOPES:
+                assert answer.reason == "SCOPE_MISSING"
+            elif kind in ABSENT:
                 assert answer.reason == f"{kind.upper()}_NOT_FOUND"
             else:
                 assert answer.code is not grpc.StatusCode.NOT_FOUND, (name, kind, answer.message)
@@ -219,21 +262,24 @@ async def test_what_belongs_to_another_is_not_found_on_any_rpc(
     """T1, T2: every RPC of the descriptors, every kind of credentials, every id; nothing is found, nothing changes."""
     estates = await settle_all(server, anyone, provider)
     username = (await estates["bob"].client.ok("GetMe")).user.username
-    bobs_key = await server.api_key(username, *(scope for scope in Scope if scope is not Scope.ACT_AS))
+    bobs_key = await server.api_key(username, *SESSION_SCOPES)
     credentials = {name: (estate.client, estate) for name, estate in estates.items()}
     credentials["key of bob"] = (anyone.trusting(bobs_key), estates["bob"])
-    tried = set()
+    tried: dict[str, set[int]] = {}
     for owner in OWNERS:
         before = await state_of(estates[owner])
         for stranger, (client, own) in credentials.items():
             if stranger != owner:
-                tried.add(await find_nothing(client, estates[owner], own))
+                tried.setdefault(owner, set()).add(await find_nothing(client, estates[owner], own))
         assert await state_of(estates[owner]) == before, owner
     for estate in estates.values():
         estate.gate.open()
-    tried.update([await find_everything(estates[owner]) for owner in OWNERS])
-    assert len(tried) == 1
-    assert tried.pop() > 20
+    for owner in OWNERS:
+        tried[owner].add(await find_everything(estates[owner]))
+    # As many calls by everybody, and as many on the account and the keys of those that have some.
+    assert [len(calls) for calls in tried.values()] == [1, 1, 1]
+    assert tried["ada"] == tried["service"]
+    assert min(tried["ada"]) > min(tried["subject"]) > 20
 
 
 async def test_page_tokens_of_another_are_refused(anyone: Client, provider: Provider) -> None:
@@ -243,7 +289,11 @@ async def test_page_tokens_of_another_are_refused(anyone: Client, provider: Prov
         for name in ("ada", "bob")
         for account in [await signed_in(anyone, name)]
     ]
-    lists = [name for name, (_, method) in METHODS.items() if "page_token" in method.input_type.fields_by_name]
+    lists = [
+        name
+        for name, (_, method) in METHODS.items()
+        if "page_token" in method.input_type.fields_by_name and scope_of(name) not in ADMIN_SCOPES
+    ]
     for name in lists:
         needed = {field.name for _, field, _ in ids_of(name) if not is_filter(name, field)}
         rest = REST.get(name, {})

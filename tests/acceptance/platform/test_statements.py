@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -13,27 +14,50 @@ from chatter_grpc.adapters.sql import schema
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
-from tests.support.records import LEASE, PROCESS, a_conversation, a_message, a_run, an_input, first_batch
+from chatter_grpc.core.users import UserRole
+from tests.support.records import (
+    LEASE,
+    NOW,
+    PROCESS,
+    a_conversation,
+    a_message,
+    a_run,
+    a_user,
+    an_api_key,
+    an_input,
+    first_batch,
+)
 from tests.support.served import METHODS, Account, Client, message, signed_in
 
 # So many statements a call of each method takes at most, whatever there is in the database.
 BOUNDS: Final = {
-    "Register": 4,
-    "Login": 5,
-    "Refresh": 6,
-    "Logout": 2,
+    "Register": 5,
+    "Login": 6,
+    "Refresh": 7,
+    "Logout": 3,
+    "LogoutEverywhere": 4,
+    # The password before is read; then it is set, the account and the session held, the others ended.
+    "ChangePassword": 7,
+    "CreateApiKey": 6,
+    "ListApiKeys": 1,
+    "RevokeApiKey": 4,
     "GetMe": 1,
+    "UpdateMe": 5,
+    "GetUser": 1,
+    "ListUsers": 1,
+    # Disabling: what may not be done to the last administrator, then all that the account has open.
+    "UpdateUser": 11,
     "CreateConversation": 4,
     "GetConversation": 1,
     "ListConversations": 1,
     "UpdateConversation": 6,
     "DeleteConversation": 7,
-    "UndeleteConversation": 5,
+    "UndeleteConversation": 6,
     "ForkConversation": 11,
     "SearchConversations": 1,
     "ListMessages": 2,
     "GetMessage": 1,
-    "DeleteMessage": 7,
+    "DeleteMessage": 8,
     "RateMessage": 2,
     "SearchMessages": 1,
     # The start of a run (11) and its end (5), which the stream waits for, and readings of its log in between.
@@ -51,8 +75,10 @@ MANY: Final = 1001
 # What every list and search is called with beside its page, so that it finds more than the longest page holds.
 LISTS: Final[dict[str, dict[str, Any]]] = {
     "ListConversations": {"tag": "work", "text": "a"},
+    "ListApiKeys": {},
     "ListMessages": {},
     "ListRuns": {},
+    "ListUsers": {"text": "name-user", "role": 1, "state": 1},
     "SearchConversations": {"query": 'größe -absent "of a"'},
     "SearchMessages": {"query": 'x* "x y" -"y x"'},
 }
@@ -84,11 +110,25 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
+async def administrator(anyone: Client, storage: Storage) -> Account:
+    """Make an account that may call every method."""
+    made = await signed_in(anyone)
+    async with storage.write() as tx:
+        user = await tx.users.lock(made.user.id)
+        assert user is not None
+        await tx.users.replace(replace(user, role=UserRole.ADMIN))
+    tokens = (await anyone.ok("Login", login=user.username, password=made.password)).tokens
+    return replace(made, tokens=tokens, client=anyone.trusting(tokens.access_token))
+
+
 async def call_everything(ada: Account, anyone: Client, conversation_id: str) -> dict[str, list[str]]:
     """Call every method once so that it does all that it can, and return the statements of each."""
     client = ada.client
     session = await signed_in(anyone, "again")
     first, second = (await client.ok("ListMessages", conversation_id=conversation_id, page_size=2)).messages
+    leaving, changing, locked_out = [await signed_in(anyone, name) for name in ("leaving", "changing", "locked")]
+    await locked_out.client.conversation()
+    key = (await client.ok("CreateApiKey", name="k", scopes=["chat:read"])).api_key
     doomed = await client.conversation(tags=["a", "b"])
     fork = (await client.ok("ForkConversation", message_id=second.id)).conversation
     copy, *_ = await client.messages(fork.id)
@@ -100,6 +140,21 @@ async def call_everything(ada: Account, anyone: Client, conversation_id: str) ->
         "Login": {"login": ada.user.username, "password": ada.password},
         "Refresh": {"refresh_token": session.tokens.refresh_token},
         "Logout": {},
+        "ChangePassword": {"current_password": changing.password, "new_password": f"not {changing.password}"},
+        "CreateApiKey": {"request_id": doomed.id[5:], "name": "k", "scopes": ["chat:read"]},
+        "RevokeApiKey": {"api_key_id": key.id},
+        "UpdateMe": {
+            "request_id": doomed.id[5:],
+            "user": {"display_name": doomed.id},
+            "update_mask": {"paths": ["display_name"]},
+        },
+        "GetUser": {"user_id": session.user.id},
+        "ListUsers": {"text": "a", "role": 1, "state": 1},
+        "UpdateUser": {
+            "request_id": doomed.id[5:],
+            "user": {"id": locked_out.user.id, "state": 2, "limits": {"messages_per_day": 1}},
+            "update_mask": {"paths": ["state", "limits"]},
+        },
         "CreateConversation": {"request_id": doomed.id[5:], "title": "x", "tags": ["a", "b", "c"]},
         "UpdateConversation": {
             "request_id": doomed.id[5:],
@@ -122,7 +177,7 @@ async def call_everything(ada: Account, anyone: Client, conversation_id: str) ->
     found = {}
     for name, (_, method) in METHODS.items():
         given = {key: value for key, value in ids.items() if key in method.input_type.fields_by_name}
-        caller = session.client if name == "Logout" else client
+        caller = {"Logout": session, "LogoutEverywhere": leaving, "ChangePassword": changing}.get(name, ada).client
         with statements() as seen:
             answer = await caller.call(name, **calls.get(name, given))
         assert answer.reason == ("RUN_ALREADY_FINISHED" if name == "CancelRun" else ""), name
@@ -145,6 +200,9 @@ async def fill(storage: Storage, owner_id: str, conversation: Any) -> None:
     runs = [a_run(like, conversation_id="", state=RunState.COMPLETED) for _ in range(MANY)]
     texts = tuple(a_message(like, run.id, text="x y") for run in runs)
     async with storage.write() as tx:
+        for _ in range(MANY):
+            await tx.users.add(a_user())
+            await tx.api_keys.add(an_api_key(owner_id, revoked_at=NOW))
         for run in runs:
             await tx.conversations.add(a_conversation(owner_id))
             await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
@@ -152,9 +210,9 @@ async def fill(storage: Storage, owner_id: str, conversation: Any) -> None:
 
 
 @pytest.mark.platform("T2", "T17")
-async def test_every_rpc_takes_few_statements_and_each_names_the_owner(in_loop: Client) -> None:
+async def test_every_rpc_takes_few_statements_and_each_names_the_owner(in_loop: Client, storage: Storage) -> None:
     """T17: a bound for every method. T2: the owner is a condition of every query on what has an owner."""
-    ada = await signed_in(in_loop)
+    ada = await administrator(in_loop, storage)
     conversation = await ada.client.conversation()
     await ada.client.ask(conversation.id, "Hello")
     found = await call_everything(ada, in_loop, conversation.id)
@@ -170,14 +228,14 @@ async def test_every_rpc_takes_few_statements_and_each_names_the_owner(in_loop: 
                 assert re.search(r" WHERE .*\bowner_id (?:=|IN)", statement), f"{name}: {statement}"
     assert touched & OWNED >= {"conversations", "messages", "runs", "conversation_tags", "requests"}
     # What has no owner of its own is an account's, or a part of a run that was found with its owner.
-    accounts = {"users", "owners", "sessions", "refresh_tokens", "revocations"}
+    accounts = {"users", "owners", "sessions", "refresh_tokens", "revocations", "api_keys"}
     assert {table for table in touched if table in schema.METADATA.tables} - OWNED <= accounts | OF_A_RUN
 
 
 @pytest.mark.platform("T17")
 async def test_more_of_everything_takes_no_more_statements(in_loop: Client, storage: Storage) -> None:
     """T17: neither a longer page nor more rows around it."""
-    ada = await signed_in(in_loop)
+    ada = await administrator(in_loop, storage)
     conversation = await ada.client.conversation()
     await ada.client.ask(conversation.id, "Hello")
     few = await call_everything(ada, in_loop, conversation.id)

@@ -6,26 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 from chatter_grpc.core.api_keys import ApiKey
-from chatter_grpc.core.ids import API_KEY, new_id
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.storage import Storage
-from tests.support.records import NOW, store_user
+from tests.support.records import NOW, an_api_key, store_user
 
 LATER = NOW + timedelta(hours=1)
 
 
 async def store_key(storage: Storage, user_id: str, **changes: Any) -> ApiKey:
-    key_id = new_id(API_KEY)
-    key = ApiKey(
-        id=key_id,
-        user_id=user_id,
-        name="Build server",
-        prefix=key_id[-12:],
-        key_hash=bytes(range(32)),
-        scopes=frozenset({"chat:read", "act_as"}),
-        created_at=NOW,
-    )
-    key = replace(key, **changes)
+    key = an_api_key(user_id, **changes)
     async with storage.write() as tx:
         await tx.api_keys.add(key)
     return key

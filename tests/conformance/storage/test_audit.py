@@ -46,10 +46,13 @@ async def test_nothing_is_recorded_outside_of_an_action(storage: Storage) -> Non
 
 
 async def test_what_is_rolled_back_was_not_done(storage: Storage) -> None:
-    with pytest.raises(LookupError), acting(ACTION):
+    async def fail() -> None:
         async with storage.write() as tx:
             await record(tx.audit, "user", "user_b")
             raise LookupError
+
+    with acting(ACTION), pytest.raises(LookupError):
+        await fail()
     async with storage.read() as tx:
         assert (await tx.audit.list("", PageRequest())).items == ()
 
