@@ -273,8 +273,12 @@ class Settings(BaseSettings):
     run_seconds: Seconds = 300.0
     """How long a run may take."""
 
+    max_answer_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
+    """How long one answer may become, its reasoning included; it is cut off there, and its finish reason is length.
+    Stock clients take messages of up to 4 MiB."""
+
     runs_per_owner: Count = 10
-    """Runs of one owner that are at work at a time, on all servers. More are refused, or wait where they are detached."""
+    """Runs of one owner that are at work at a time, on all servers. More are refused; detached ones wait."""
 
     pending_runs_per_owner: Count = 1_000
     """Detached runs of one owner that may wait at a time; more are refused."""

@@ -42,7 +42,12 @@ def build_runs(
     commit_settings = CommitSettings(interval=settings.commit_milliseconds / 1000)
     committer = GroupCommitter(log, wakeups.notify, commit_settings, observer)
     lease = settings.lease_seconds
-    run_settings = RunSettings(time_limit=settings.run_seconds, lease=lease, renew=lease / LEASE_RENEWALS)
+    run_settings = RunSettings(
+        time_limit=settings.run_seconds,
+        lease=lease,
+        renew=lease / LEASE_RENEWALS,
+        max_message_bytes=settings.max_answer_bytes,
+    )
     process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
     engine = LangGraphEngine(asking)
     supervisor = Supervisor(process_id, storage, engine, committer, wakeups, run_settings, utc_now, observer)

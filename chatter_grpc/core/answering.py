@@ -40,9 +40,10 @@ async def write_answer(
 ) -> FinishedMessage:
     """Stream one answer of ``model`` into ``step`` and return it finished.
 
-    A cancellation closes the provider's connection, finishes the message as far as it came, and goes on upwards. A
-    failure, the provider's or ours, discards what was written and is raised on. So is an answer in which ``fault_of``
-    finds a fault, as ``AnswerRefused``; it is asked before the message is made final.
+    A cancellation closes the provider's connection, finishes the message as far as it came, and goes on upwards. An
+    answer that fills its message ends there, for its length, and the connection is closed too. A failure, the
+    provider's or ours, discards what was written and is raised on. So is an answer in which ``fault_of`` finds a fault,
+    as ``AnswerRefused``; it is asked before the message is made final.
     """
     answer = _Answer(step.start_message(model.info.name, model.info.provider), model, request)
     # The port promises an async generator; leaving the block closes it, and with it the provider's connection.
@@ -51,6 +52,10 @@ async def write_answer(
         async with aclosing(batches):
             async for batch in batches:
                 answer.take(batch)
+                if answer.message.full:
+                    # Leaving closes the provider's connection: what it would say still is dropped.
+                    answer.finish_reason = FinishReason.LENGTH
+                    break
                 await step.room()
         if answer.finish_reason is None:
             raise ProviderStreamBroken(provider=model.info.provider)
@@ -63,6 +68,9 @@ async def write_answer(
             answer.discard()
         elif answer.message.started:
             answer.message.finish(FinishReason.CANCELLED, answer.usage())
+        else:
+            # The model was called, and reads what it was sent whether it is listened to or not.
+            answer.message.discard(answer.usage())
         raise
 
 

@@ -33,8 +33,6 @@ OF_ONES_OWN = {
     "/chatter.v1.ChatService/RateMessage": "owned by the caller",
     "/chatter.v1.ChatService/RegenerateMessage": "in a conversation of the caller's",
     "/chatter.v1.RunService/CreateRun": "in a conversation of the caller's",
-    "/chatter.v1.ChatService/RegenerateMessage": "in a conversation of the caller's",
-    "/chatter.v1.RunService/CreateRun": "in a conversation of the caller's",
     "/chatter.v1.RunService/CancelRun": "owned by the caller",
 }
 # What concerns everybody, or somebody else.

@@ -11,7 +11,7 @@ from chatter_grpc.core.runs.events import Body
 from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
 from chatter_grpc.core.runs.tail import Tail
-from chatter_grpc.core.runs.writer import RunWriter
+from chatter_grpc.core.runs.writer import MAX_MESSAGE_BYTES, RunWriter
 from tests.support.run_logs import MemoryLog
 
 NEVER_BEHIND = CommitSettings(max_age=3600, max_size=1 << 30)
@@ -30,10 +30,11 @@ class Written:
         return [] if batch is None else [entry.body for entry in batch.entries]
 
 
-def new_writer() -> Written:
+def new_writer(*, max_message_bytes: int = MAX_MESSAGE_BYTES) -> Written:
     """Return the writer of a run that has just begun."""
     tail = Tail("run", 1, (), 0)
-    return Written(tail, RunWriter(tail, GroupCommitter(MemoryLog(), lambda run_ids: None, NEVER_BEHIND)))
+    committer = GroupCommitter(MemoryLog(), lambda run_ids: None, NEVER_BEHIND)
+    return Written(tail, RunWriter(tail, committer, max_message_bytes=max_message_bytes))
 
 
 def new_input(settings: ModelSettings) -> RunInput:

@@ -19,7 +19,7 @@ from chatter_grpc.core.runs.executor import Executor, Work
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.tail import Tail
 from chatter_grpc.core.runs.wakeups import CANCELLED_RUNS, WakeUps
-from chatter_grpc.core.runs.writer import RunWriter
+from chatter_grpc.core.runs.writer import MAX_MESSAGE_BYTES, RunWriter
 from chatter_grpc.core.storage import Storage
 
 # How long a task may take to end once it is cancelled.
@@ -31,17 +31,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """Times of runs, in seconds.
+    """Bounds and times of runs, in seconds.
 
     ``time_limit`` is how long one may take, ``lease`` how long its lease holds, ``renew`` how often that is renewed,
     ``cancel_poll`` how often to look for cancel intents that other processes wrote. A run whose lease could not be
-    renewed for two thirds of its time stops, before another process may take it.
+    renewed for two thirds of its time stops, before another process may take it. ``max_message_bytes`` is how long one
+    message may become.
     """
 
     time_limit: float = 300.0
     lease: float = 30.0
     renew: float = 10.0
     cancel_poll: float = 1.0
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
 
 class Supervisor:
@@ -97,7 +99,8 @@ class Supervisor:
     def start(self, work: Work, first: Batch, on_ended: Callable[[], None] = lambda: None) -> None:
         """Begin an attempt whose row, lease and first events are committed; ``on_ended`` is called at its end."""
         tail = Tail(work.run.id, work.run.attempt, first.entries, first.last_seq)
-        attempt = Attempt(work, tail, RunWriter(tail, self._committer, self._observer))
+        writer = RunWriter(tail, self._committer, self._observer, self.settings.max_message_bytes)
+        attempt = Attempt(work, tail, writer)
         # Whoever lost a run stops at once: what it would write is not wanted, what it would read is paid for.
         tail.on_lost = partial(attempt.interrupt, _interrupted(attempt))
         self._active[work.run.id] = attempt

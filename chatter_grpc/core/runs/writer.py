@@ -25,6 +25,8 @@ from chatter_grpc.core.usage import Usage
 
 # A longer delta is written as several, so that a frame stays well below the 4 MiB that clients take by default.
 MAX_DELTA: Final = 64 * 1024
+# What one message holds, as UTF-8, its reasoning included; with it, a message fits those 4 MiB too.
+MAX_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +46,17 @@ class FinishedMessage:
 class RunWriter:
     """One attempt's hand on its run's log, with what the run's end has to know of it."""
 
-    def __init__(self, tail: Tail, committer: GroupCommitter, observer: Observer = UNOBSERVED) -> None:
+    def __init__(
+        self,
+        tail: Tail,
+        committer: GroupCommitter,
+        observer: Observer = UNOBSERVED,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
         self._tail = tail
         self._committer = committer
         self.observer = observer
+        self.max_message_bytes = max_message_bytes
         self._steps = 0
         self.usage = Usage()
         self.messages: list[FinishedMessage] = []
@@ -117,8 +126,14 @@ class MessageWriter:
         self._model = model
         self._provider = provider
         self._pieces: list[str] = []
+        self._room = run.max_message_bytes
         self._called_at = time.monotonic()
         self.started = False
+
+    @property
+    def full(self) -> bool:
+        """Whether there was more than a message may hold; what more is added to it is dropped, too."""
+        return self._room < 0
 
     @property
     def written(self) -> str:
@@ -126,17 +141,17 @@ class MessageWriter:
         return "".join(self._pieces)
 
     def add_text(self, text: str) -> None:
-        """Add a piece of text."""
-        if not self.started:
-            self._start()
-        self._pieces.append(text)
-        self._run.append_delta(self._step_id, DeltaKind.TEXT, self.id, text)
+        """Add a piece of text, as much of it as the message has room for."""
+        text = self._fitting(text)
+        if text:
+            self._pieces.append(text)
+            self._run.append_delta(self._step_id, DeltaKind.TEXT, self.id, text)
 
     def add_reasoning(self, text: str) -> None:
-        """Add a piece of reasoning; it is streamed and not stored."""
-        if not self.started:
-            self._start()
-        self._run.append_delta(self._step_id, DeltaKind.REASONING, self.id, text)
+        """Add a piece of reasoning, as much as there is room for; it is streamed and not stored."""
+        text = self._fitting(text)
+        if text:
+            self._run.append_delta(self._step_id, DeltaKind.REASONING, self.id, text)
 
     def finish(self, reason: FinishReason, usage: Usage) -> FinishedMessage:
         """Make the message final, and its usage part of the run's."""
@@ -166,6 +181,15 @@ class MessageWriter:
         self._report(usage)
         if self.started:
             self._run.append(self._step_id, MessageDiscarded(self.id))
+
+    def _fitting(self, text: str) -> str:
+        """Return the beginning of a piece that there is room for, in whole characters."""
+        if not self.started:
+            self._start()
+        # Whether a text is ASCII it knows itself.
+        size = len(text) if text.isascii() else len(text.encode())
+        room, self._room = self._room, self._room - size
+        return text if size <= room else text.encode()[: max(room, 0)].decode(errors="ignore")
 
     def _start(self) -> None:
         self.started = True

@@ -100,6 +100,9 @@ async def test_a_run_cancelled_before_its_first_token_stores_no_answer(
         client = await here.follow(caller, run_id)
     assert (run.state, chat.calls[0].state) == (RunState.CANCELLED, CallState.CLOSED)
     assert (client.end, client.stored) == ("cancelled", {})
+    # The provider was sent the prompt, and never said what that is to cost.
+    assert (run.usage.input_tokens, run.usage.output_tokens, run.usage.estimated) == (2, 0, True)
+    assert (client.usage.input_tokens, (await stored_fold(storage, run_id)).usage) == (2, run.usage)
     assert len(await stored_messages(storage, caller, conversation.id)) == 1
 
 

@@ -110,7 +110,7 @@ async def test_a_client_that_loses_its_stream_again_and_again_misses_nothing(
 async def test_a_megabyte_at_once_comes_in_frames_that_every_client_takes(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation, letter: str
 ) -> None:
-    text = letter * (1 << 20)
+    text = letter * ((1 << 20) // len(letter.encode()))
     chat = ScriptedChat([Together((TextPiece(text), TextPiece("end"))), STOP])
     sizes = []
     async with Process(storage, committer, Catalogue({"model": chat})) as here:

@@ -167,10 +167,32 @@ async def test_a_cancelled_answer_is_kept_as_far_as_it_came() -> None:
     assert kinds(written)[-1] is MessageFinished
 
 
-async def test_an_answer_cancelled_before_its_first_piece_leaves_no_message() -> None:
+async def test_an_answer_cancelled_before_its_first_piece_leaves_no_message_but_what_was_asked_counts() -> None:
     written, chat = await cancelled_at(lambda gate: [gate, TextPiece("x"), STOP])
-    assert kinds(written) == [NodeStarted]
+    assert kinds(written) == [NodeStarted, UsageReported]
+    assert written.writer.usage == Usage(input_tokens=3, cost_micros=3, estimated=True)
     assert chat.calls[0].state is CallState.CLOSED
+
+
+@pytest.mark.parametrize("kind", [TextPiece, ReasoningPiece])
+async def test_an_answer_without_an_end_is_cut_off_and_the_provider_is_closed(
+    kind: type[TextPiece] | type[ReasoningPiece],
+) -> None:
+    written = new_writer(max_message_bytes=10)
+    chat = ScriptedChat([TextPiece("12345"), kind("é" * 4), TextPiece("never"), Gate(asyncio.Event()), STOP])
+    message = await soon(answer(written, chat))
+    # The third é would need its eleventh byte.
+    assert message.text == ("12345éé" if kind is TextPiece else "12345")
+    assert (message.finish_reason, message.text_sha256) == (FinishReason.LENGTH, sha256_of(message.text))
+    assert message.usage.estimated
+    assert chat.calls[0].state is CallState.CLOSED
+    assert kinds(written)[-2:] == [UsageReported, MessageFinished]
+
+
+async def test_an_answer_that_just_fits_is_whole() -> None:
+    script: Script = [TextPiece("12345"), TextPiece("éé"), TokenCount(1, 1), STOP]
+    message = await answer(new_writer(max_message_bytes=9), ScriptedChat(script))
+    assert (message.text, message.finish_reason) == ("12345éé", FinishReason.STOP)
 
 
 async def test_an_answer_that_may_not_write_on_is_cancelled_there() -> None:
