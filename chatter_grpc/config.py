@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     """`postgresql://user@host/name`, or `sqlite:///path`. Unset: SQLite in `CHATTER_DATA_DIR`, the embedded mode."""
 
     database_pool_size: Count = 10
-    """Connections that one process holds at most, beside the one that writes run logs."""
+    """Connections that one process holds at most, beside the one that writes run logs and, on PostgreSQL, the one that
+    listens for wake-ups."""
 
     database_seconds: Seconds = 10.0
     """How long a connection, and each statement, is waited for."""
