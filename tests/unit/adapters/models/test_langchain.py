@@ -1,8 +1,11 @@
 """What is made of the answers of providers behind LangChain, and what becomes of their connections."""
 
 import asyncio
+import gc
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -180,16 +183,38 @@ async def test_a_connection_that_does_not_end_with_its_answer_is_closed(
     await standin.wait_until_closed(standin.calls[0])
 
 
+async def test_a_long_answer_may_be_longer_than_an_event(
+    hosted: Hosted, make_hosted_chat: MakeHostedChat, standin: StandIn
+) -> None:
+    standin.plan(Plan(tokens=500))
+    deltas = await deltas_of(await make_hosted_chat(max_event_bytes=20_000), ask("much", model=hosted.named()))
+    assert len(text_of(deltas).split()) == 500
+
+
 async def test_a_stream_that_is_closed_has_closed_its_connection_and_left_nothing_behind(
     hosted: Hosted, hosted_chat: LangChainChat, standin: StandIn
 ) -> None:
     before = asyncio.all_tasks()
-    for _ in range(3):
-        standin.plan(Plan(tokens=500, fault=Fault.STALL, after=400))
-        stream = hosted_chat.stream(ask("go on", model=hosted.named()))
-        await anext(stream)
-        await stream.aclose()
-        # The stand-in's own tasks end with the connection.
-        await standin.wait_until_closed(standin.calls[-1])
+    with generators_left_behind() as left:
+        for sent in (1, 5, 400):
+            standin.plan(Plan(tokens=500, fault=Fault.STALL, after=sent))
+            stream = hosted_chat.stream(ask("go on", model=hosted.named()))
+            await anext(stream)
+            await stream.aclose()
+            # The stand-in's own tasks end with the connection.
+            await standin.wait_until_closed(standin.calls[-1])
+        gc.collect()
     await until(lambda: not asyncio.all_tasks() - before)
-    assert standin.open_connections == 0
+    assert (standin.open_connections, left) == (0, [])
+
+
+@contextmanager
+def generators_left_behind() -> Iterator[list[object]]:
+    """Yield the asynchronous generators that were not brought to their end, which the garbage collector finds."""
+    left: list[object] = []
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=left.append)
+    try:
+        yield left
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
