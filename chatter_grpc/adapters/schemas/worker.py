@@ -40,7 +40,8 @@ def fault_of_schema(text: str) -> str | None:
         jsonschema.Draft202012Validator.check_schema(schema)
         return _fault_of_references(schema)
     except jsonschema.SchemaError as error:
-        return f"is no JSON Schema: {_shown(error)}"
+        # What stands there is the caller's own: an error names its place, and shows nothing of it.
+        return f"is no JSON Schema: at {error.json_path[:SHOWN]}: breaks the draft's rule {error.validator!r}"
     except RecursionError:
         return "is nested too deeply"
 
@@ -79,11 +80,11 @@ def _fault_of_references(schema: dict[str, Any]) -> str | None:
             if not isinstance(reference, str):
                 continue
             if not reference.startswith("#"):
-                return f"must refer to nothing outside of it: {reference[:SHOWN]!r}"
+                return f"must refer to nothing outside of it, by {name} that begins with '#'"
             try:
                 resolver.lookup(reference)
             except referencing.exceptions.Unresolvable:
-                return f"refers to what is not there: {reference[:SHOWN]!r}"
+                return f"refers by {name} to what is not there"
     return None
 
 

@@ -252,3 +252,14 @@ async def test_an_answer_is_asked_for_at_most_as_long_as_the_model_gives(client:
     conversation_id = (await client.conversation(model_settings={"model": SMALL, "max_tokens": 5_000})).id
     await client.ask(conversation_id, "Hello")
     assert provider.calls[-1].body["max_tokens"] == 100
+
+
+async def test_what_is_known_of_models_is_told(client: Client) -> None:
+    """T10: a caller finds out beforehand what can be asked of which model."""
+    models = {each.name: each for each in (await client.ok("GetServerInfo")).models}
+    small, offline, alone = models[SMALL], models["chatter/offline"], models[LONELY]
+    assert (small.context_tokens, small.max_output_tokens, small.takes_images) == (CONTEXT_TOKENS, 100, True)
+    assert (small.input_price_micros, small.output_price_micros) == (2_000_000, 10_000_000)
+    assert not small.structured_output
+    assert not offline.takes_images
+    assert not any(alone.HasField(name) for name in ("context_tokens", "max_output_tokens"))

@@ -14,11 +14,13 @@ from aiohttp import ClientSession
 from google.protobuf.message_factory import GetMessageClass
 
 from chatter_grpc._gen.chatter.v1 import run_pb2
+from chatter_grpc._gen.chatter.v1.content_pb2 import ContentPart, ImagePart
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.support.chats import raw_server
 from tests.support.collector import Collector, collecting
 from tests.support.databases import PostgresDatabases
 from tests.support.edge import Answer
+from tests.support.images import PNG
 from tests.support.openai_plans import Fault, Plan
 from tests.support.outages import Line, line_to
 from tests.support.processes import run_command
@@ -48,6 +50,8 @@ USERS: Final = {
     "system prompt": "planted-system-prompt",
     "prompt": "planted-prompt",
     "comment": "planted-comment",
+    "image": "planted-in-an-image",
+    "schema": "planted-in-a-schema",
     "answer": "planted-answer",
     "reasoning": "planted-reasoning",
     "token": "planted-token",
@@ -171,6 +175,7 @@ async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> N
         key = await site.server.api_key("planted", "chat:read")
         spy.issued.append(key)
         await spy.call("GetMe", client=anyone.trusting(key))
+        await spy.call("LogoutEverywhere")
         await spy.call("Logout")
         await spy.call("GetMe")
     assert spy.called == METHODS.keys()
@@ -230,6 +235,7 @@ async def fill(spy: Spy, provider: Provider) -> str:
     held.open()
     await sent.to_end()
     await answer_again_and_later(spy, provider, conversation.id)
+    await ask_with_images_and_schemas(spy, provider, conversation.id)
     update: dict[str, Any] = {
         "conversation": {"id": conversation.id, **words},
         "update_mask": {"paths": [*words, "metadata"]},
@@ -277,10 +283,30 @@ async def answer_again_and_later(spy: Spy, provider: Provider, conversation_id: 
     await eventually(has_ended)
 
 
+async def ask_with_images_and_schemas(spy: Spy, provider: Provider, conversation_id: str) -> None:
+    """Send an image that no model takes, a schema that is none, and one that no answer keeps."""
+    image = ImagePart(media_type="image/png", data=PNG + USERS["image"].encode())
+    wrong = json.dumps({"$ref": USERS["schema"], "type": USERS["schema"]})
+    for reason, given in (
+        ("IMAGES_NOT_TAKEN", {"parts": [ContentPart(image=image)]}),
+        ("FIELD_INVALID", {"response_schema": wrong}),
+        ("FIELD_INVALID", {"response_schema": json.dumps({"$ref": USERS["schema"]})}),
+        ("FIELD_INVALID", {"response_schema": USERS["schema"]}),
+    ):
+        asked = {**message(conversation_id, USERS["prompt"]), **given}
+        assert (await spy.call("SendMessage", **asked)).reason == reason
+    provider.plan(*(Plan(text=USERS["answer"]) for _ in range(2)))
+    stream = spy.client.send(conversation_id, USERS["prompt"], response_schema=json.dumps({"const": USERS["schema"]}))
+    spy.note("SendMessage", await stream.to_end())
+    assert stream.fold.last is not None
+    assert stream.fold.kinds.count("message_discarded") == 2
+    spy.told.append(stream.fold.last.failed.message)
+
+
 async def call_everything_wrongly(spy: Spy, anyone: Client) -> None:
     """Call every method with what it does not take."""
     for name, (_, method) in METHODS.items():
-        if name == "Logout":
+        if name in {"Logout", "LogoutEverywhere"}:
             continue
         request = planted(GetMessageClass(method.input_type)())
         await spy.call(name, request)
@@ -299,7 +325,8 @@ def planted(request: Any) -> Any:
         elif inner is not None and inner.full_name.startswith("chatter."):
             planted(getattr(request, each.name).add() if each.is_repeated else getattr(request, each.name))
         elif each.GetOptions().debug_redact:
-            setattr(request, each.name, USERS["prompt"] * 20_000)
+            text = USERS["prompt"] * 20_000
+            setattr(request, each.name, text.encode() if each.type == each.TYPE_BYTES else text)
     return request
 
 

@@ -72,20 +72,22 @@ def test_what_the_draft_allows_is_a_schema(schema: dict[str, Any]) -> None:
         ('{"$schema": "http://json-schema.org/draft-07/schema#"}', "of the dialect"),
         ('{"$schema": 7}', "of the dialect"),
         ('{"$ref": "https://example.org/schema"}', "refer to nothing outside"),
-        ('{"items": [], "x": {"$ref": "file:///etc/passwd"}}', "items|outside"),
+        ('{"not": {"$ref": "file:///etc/passwd"}}', "refer to nothing outside"),
         ('{"properties": {"a": {"$ref": "other.json#/a"}}}', "refer to nothing outside"),
-        ('{"$ref": "#/$defs/none"}', "refers to what is not there"),
-        ('{"$dynamicRef": "#none"}', "refers to what is not there"),
+        ('{"$ref": "#/$defs/none"}', "to what is not there"),
+        ('{"$dynamicRef": "#none"}', "to what is not there"),
         ('{"$defs": {"a": {"$id": "https://example.org/a"}}}', "one document"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_what_is_wrong(text: str, told: str) -> None:
-    assert re.search(told, fault_of_schema(text) or "")
+    fault = fault_of_schema(text) or ""
+    assert re.search(told, fault)
+    assert not any(secret in fault for secret in ("text", "example.org", "passwd", "none", "other.json"))
 
 
 async def test_a_schema_is_refused_with_what_is_wrong_with_it(checker: SchemaChecker) -> None:
     await checker.check('{"type": "object"}')
-    with pytest.raises(SchemaRefused, match=r"at \$.type: 'text' is not valid"):
+    with pytest.raises(SchemaRefused, match=r"at \$.type: breaks the draft's rule 'anyOf'"):
         await checker.check('{"type": "text"}')
 
 
