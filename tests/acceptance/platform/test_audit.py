@@ -108,7 +108,7 @@ async def test_every_audited_method_leaves_a_row_with_its_change(log: Log) -> No
         assert row.resource_id == (row.resource_id if resource_id == "*" else resource_id) != "", name
         actor_id = row.resource_id if each.actor is None else each.actor.user.id
         assert (row.actor_id, row.owner_id) == (actor_id, actor_id), name
-        response = GetMessageClass(METHODS[name][1].output_type).FromString(answer.responses[0])
+        response: Any = GetMessageClass(METHODS[name][1].output_type).FromString(answer.responses[0])
         if name in {"Register", "CreateApiKey"}:
             assert row.resource_id == (response.user if name == "Register" else response.api_key).id
 

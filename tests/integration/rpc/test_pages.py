@@ -26,8 +26,18 @@ COUNTS = {
 
 
 @pytest.fixture
+async def account(root: Account) -> Account:
+    """One who may read every list."""
+    return root
+
+
+@pytest.fixture
 async def filled(edge: Edge, account: Account, conversation_id: str) -> dict[str, str]:
-    """Seven of everything: conversations (with one run and two messages each; six more in the first)."""
+    """Seven of everything: conversations (with one run and two messages each; six more in the first), keys, accounts."""
+    for number in range(ITEMS):
+        await edge.replica.accounts.create_api_key(login="root", name="k", scopes=["chat:read"], expires_at=None)
+        if number:
+            await edge.replica.accounts.create_service(username=f"robot-{number}")
     for number in range(ITEMS - 1):
         await edge.new_conversation(account.metadata, title=f"Title {number % 3}")
         await edge.send(account.metadata, conversation_id, "Hello?", str(number))
