@@ -161,6 +161,10 @@ class Among(FunctionElement[bool]):
     def __init__(self, column: Any, name: str) -> None:
         super().__init__(column, bindparam(name, type_=_TextList()))
 
+    def self_group(self, against: Any = None) -> "Among":
+        """Stay as it is: what is compared with true, as SQLAlchemy would, SQLite does not look for in an index."""
+        return self
+
 
 @compiles(Among, "sqlite")
 def _among_on_sqlite(element: Among, compiler: SQLCompiler, **options: Any) -> str:

@@ -10,12 +10,10 @@ from chatter_grpc.adapters.sql.paging import read_bounded_page
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.adapters.sql.words import (
     ConversationWordsRow,
-    HoldsConversation,
-    HoldsMessage,
     MessageWordsRow,
     holds_rest,
+    holds_terms,
     holds_wanted,
-    index_query,
 )
 from chatter_grpc.core.conversations import Conversation, ConversationStatus
 from chatter_grpc.core.messages import Message
@@ -41,7 +39,11 @@ class SqlSearch:
         title_matches = case((holds_wanted(words.title, query), 1), else_=0)
         matching = (
             select(words.conversation_id, title_matches.label("title_matches"))
-            .where(HoldsConversation("terms"), words.owner_id == owner_id, holds_rest(words.words, query))
+            .where(
+                holds_terms("conversation", owner_id, query, self._sql.dialect),
+                words.owner_id == owner_id,
+                holds_rest(words.words, query),
+            )
             .cte("matching")
             .prefix_with(MATERIALIZED, dialect="postgresql")
         )
@@ -49,7 +51,6 @@ class SqlSearch:
             select(row.id, row.size)
             .join(matching, matching.c.conversation_id == row.id)
             .where(row.owner_id == owner_id, row.deleted_at.is_(None))
-            .params(terms=index_query(owner_id, query, self._sql.dialect))
         )
         if status is not None:
             found = found.where(row.status == status.value)
@@ -62,7 +63,9 @@ class SqlSearch:
         """See ``SearchStore``."""
         row, words = ConversationRow, MessageWordsRow
         texts = select(words.id, words.message_id, words.conversation_id, words.size).where(
-            HoldsMessage("terms"), words.owner_id == owner_id, holds_rest(words.words, query)
+            holds_terms("message", owner_id, query, self._sql.dialect),
+            words.owner_id == owner_id,
+            holds_rest(words.words, query),
         )
         if wanted.conversation_id:
             texts = texts.where(words.conversation_id == wanted.conversation_id)
@@ -73,7 +76,6 @@ class SqlSearch:
             select(matching.c.message_id.label("id"), matching.c.size)
             .join(row, row.id == matching.c.conversation_id)
             .where(row.owner_id == owner_id, row.deleted_at.is_(None))
-            .params(terms=index_query(owner_id, query, self._sql.dialect))
         )
         order = (matching.c.id,)
         return await read_bounded_page(self._sql, found, MessageRow.table(), order, page, message_of, descending=True)

@@ -11,24 +11,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    ForeignKey,
-    Text,
-    and_,
-    bindparam,
-    delete,
-    insert,
-    not_,
-    text,
-    true,
-    update,
-)
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import ColumnElement, ForeignKey, TextClause, and_, bindparam, delete, insert, not_, text, true, update
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from chatter_grpc.adapters.sql.columns import SERIAL
 from chatter_grpc.adapters.sql.rows import Stored
@@ -70,44 +54,16 @@ class ConversationWordsRow(Stored):
     words: Mapped[str]
 
 
-class _Holding(FunctionElement[bool]):
-    """Whether all words of an index's query, as ``index_query`` writes it, stand in a row of ``table``."""
-
-    inherit_cache = True
-    type = Boolean()
-
-
-class HoldsMessage(_Holding):
-    """Whether a row of ``message_words`` holds the words of the query in the parameter ``name``."""
-
-    name = "holds_message"
-    inherit_cache = True
-
-    def __init__(self, name: str) -> None:
-        super().__init__(MessageWordsRow.id, bindparam(name, type_=Text()))
+# Whether all words of the parameter `terms`, as `index_query` writes it, stand in a row of words.
+_HOLDS: Final = {
+    "sqlite": "{kind}_words.id IN (SELECT rowid FROM {kind}_terms WHERE {kind}_terms MATCH :terms)",
+    "postgresql": "{kind}_words.terms @@ CAST(CAST(:terms AS text) AS tsquery)",
+}
 
 
-class HoldsConversation(_Holding):
-    """Whether a row of ``conversation_words`` holds the words of the query in the parameter ``name``."""
-
-    name = "holds_conversation"
-    inherit_cache = True
-
-    def __init__(self, name: str) -> None:
-        super().__init__(ConversationWordsRow.id, bindparam(name, type_=Text()))
-
-
-@compiles(_Holding, "sqlite")
-def _holding_on_sqlite(element: _Holding, compiler: SQLCompiler, **options: Any) -> str:
-    column, query = (compiler.process(clause, **options) for clause in element.clauses)
-    table = column.partition(".")[0].replace("words", "terms")
-    return f"{column} IN (SELECT rowid FROM {table} WHERE {table} MATCH {query})"  # noqa: S608 - compiled clauses
-
-
-@compiles(_Holding, "postgresql")
-def _holding_on_postgres(element: _Holding, compiler: SQLCompiler, **options: Any) -> str:
-    column, query = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{column.partition('.')[0]}.terms @@ CAST(CAST({query} AS text) AS tsquery)"
+def holds_terms(kind: str, owner_id: str, query: SearchQuery, dialect: str) -> TextClause:
+    """Return the condition that all words of a query stand in a row of the words of ``message`` or ``conversation``."""
+    return text(_HOLDS[dialect].format(kind=kind)).bindparams(terms=index_query(owner_id, query, dialect))
 
 
 def tag_of(owner_id: str) -> str:

@@ -1,0 +1,103 @@
+"""How SQLite goes about statements: by its indexes, whatever there is around what is asked for."""
+
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from chatter_grpc.adapters.sql.database import Database
+from chatter_grpc.adapters.sql.storage import SqlStorage, SqlTransaction
+from chatter_grpc.core.conversations import Conversation, ConversationFilter, ConversationOrder, ConversationStatus
+from chatter_grpc.core.models import Role
+from chatter_grpc.core.pages import PageRequest
+from chatter_grpc.core.runs.run import RunFilter
+from chatter_grpc.core.search import MessageFilter
+from chatter_grpc.core.search_query import parse_query
+from tests.support.records import LEASE, NOW, PROCESS, store_conversation
+
+QUERY = parse_query('"green gard"* house -red -"a b"')
+PAGE = PageRequest()
+# What is made by the statement itself, and what is looked up in an index of words.
+OWN = re.compile(
+    r"SCAN (?:named|summed|lost|\(subquery|json_each|\w+_terms VIRTUAL TABLE INDEX \d+:M|\w+ VIRTUAL TABLE)"
+)
+
+Work = Callable[[SqlTransaction, Conversation], Awaitable[object]]
+
+
+def conversations_by(order: ConversationOrder) -> Work:
+    wanted = ConversationFilter(order=order, tag="work", text="o")
+    return lambda tx, made: tx.conversations.list(made.owner_id, wanted, PAGE)
+
+
+WORK: dict[str, Work] = {
+    "messages": lambda tx, made: tx.messages.list(made.owner_id, made.id, PAGE, newest_first=True),
+    "latest messages": lambda tx, made: tx.messages.latest(made.owner_id, made.id, 9, 9),
+    "found messages": lambda tx, made: tx.search.messages(made.owner_id, QUERY, MessageFilter(), PAGE),
+    "found answers": lambda tx, made: tx.search.messages(
+        made.owner_id, QUERY, MessageFilter(conversation_id=made.id, role=Role.ASSISTANT), PAGE
+    ),
+    "found conversations": lambda tx, made: tx.search.conversations(
+        made.owner_id, QUERY, ConversationStatus.ACTIVE, PAGE
+    ),
+    **{f"conversations by {order}": conversations_by(order) for order in ConversationOrder},
+    "runs": lambda tx, made: tx.runs.list(made.owner_id, RunFilter(), PAGE),
+    "runs of a conversation": lambda tx, made: tx.runs.list(made.owner_id, RunFilter(conversation_id=made.id), PAGE),
+    "active runs": lambda tx, made: tx.runs.active((made.owner_id,)),
+    "renewed leases": lambda tx, made: tx.runs.renew_leases(PROCESS, ("run_1", "run_2"), LEASE),
+    "cancelled runs": lambda tx, made: tx.runs.request_cancel(("run_1", "run_2"), NOW),
+    "extent of a fork": lambda tx, made: tx.forks.measure(made.owner_id, made.id, 9),
+    "copies of a fork": lambda tx, made: tx.forks.copy(made.owner_id, made.id, 9, made.id),
+}
+
+
+@contextmanager
+def sent(database: Database) -> Iterator[list[tuple[str, Any]]]:
+    """Collect the statements with their parameters."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    engine = database._writer.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.mark.platform("T17")
+@pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("name", WORK)
+async def test_no_table_is_read_from_one_end_to_the_other(database: Database, name: str) -> None:
+    conversation = await store_conversation(SqlStorage(database))
+    async with SqlStorage(database).write() as tx:
+        with sent(database) as seen:
+            await WORK[name](tx, conversation)
+    assert seen
+    for statement, plan in plans(database, seen):
+        assert not [step for step in plan if step.startswith("SCAN") and not OWN.match(step)], (statement, plan)
+
+
+@pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
+async def test_what_fits_on_a_page_of_messages_is_known_from_an_index_alone(database: Database) -> None:
+    conversation = await store_conversation(SqlStorage(database))
+    async with SqlStorage(database).write() as tx:
+        with sent(database) as seen:
+            await WORK["messages"](tx, conversation)
+    ((_, plan),) = plans(database, seen)
+    assert [step for step in plan if step.startswith("SEARCH messages USING COVERING INDEX ix_messages_page")], plan
+
+
+def plans(database: Database, seen: list[tuple[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return the steps of each statement's plan."""
+    connection = sqlite3.connect(str(database.url.database))
+    found = [
+        (statement, [str(row[-1]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)])
+        for statement, parameters in seen
+    ]
+    connection.close()
+    return found
