@@ -33,7 +33,7 @@ async def account(root: Account) -> Account:
 
 @pytest.fixture
 async def filled(edge: Edge, account: Account, conversation_id: str) -> dict[str, str]:
-    """Seven of everything: conversations (with one run and two messages each; six more in the first), keys, accounts."""
+    """Seven keys, accounts, and conversations (with one run and two messages each; six more in the first)."""
     for number in range(ITEMS):
         await edge.replica.accounts.create_api_key(login="root", name="k", scopes=["chat:read"], expires_at=None)
         if number:
