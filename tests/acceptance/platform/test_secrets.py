@@ -33,6 +33,7 @@ pytestmark = pytest.mark.platform("T7")
 OPERATORS: Final = {
     "provider key": "sk-planted-provider-key",
     "wrong provider key": "sk-planted-wrong-key",
+    "access key's secret": "planted-secret-of-an-access-key",
     "database password": "planted-database-password",
     "server secret": "pl4nted.Server-Secr3t_of/this+test=0123456789",
     "provider's error": "planted-in-an-error-of-the-provider",
@@ -60,6 +61,9 @@ USERS: Final = {
 
 # The models of a provider that answers each of them rudely.
 RUDE: Final = ["refuses", "breaks", "redirects", "babbles", "fails"]
+# Those that are called through LangChain; the last has nobody to answer it.
+HOSTED_RUDE: Final = [f"{name}/{each}" for name in ("anthropic", "mistral", "ollama") for each in RUDE]
+HOSTED_ABSENT: Final = "aws/amazon.nova-lite-v1:0"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -129,6 +133,15 @@ async def answer_rudely(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         await writer.drain()
 
 
+def hosted_rudely(base_url: str) -> dict[str, str]:
+    """The settings of providers that are called through LangChain and answer rudely."""
+    aws = {"region": "eu-west-1", "endpoint_url": "http://127.0.0.1:9", "models": '["amazon.nova-lite-v1:0"]'}
+    aws |= {"access_key_id": "AKIA", "secret_access_key": OPERATORS["access key's secret"]}
+    common = {"base_url": base_url, "api_key": OPERATORS["provider key"], "models": json.dumps(RUDE)}
+    hosted = {f"{name}_{key}": value for name in ("anthropic", "mistral", "ollama") for key, value in common.items()}
+    return hosted | {f"aws_{key}": value for key, value in aws.items()}
+
+
 @pytest.fixture
 async def site(tmp_path: Path, postgres_databases: PostgresDatabases) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
@@ -153,6 +166,7 @@ async def site(tmp_path: Path, postgres_databases: PostgresDatabases) -> AsyncIt
                 openai_api_key=OPERATORS["provider key"],
                 openai_models='["gpt"]',
                 endpoints=json.dumps(endpoints),
+                **hosted_rudely(rude),
                 provider_attempts="1",
                 provider_idle_seconds="60",
                 log_level="debug",
@@ -338,7 +352,7 @@ async def let_providers_fail(spy: Spy, provider: Provider, conversation_id: str)
     for plan in (*plans, *(Plan(text=f"{USERS['answer']} more", fault=fault, after=1) for fault in broken)):
         provider.plan(plan)
         assert (await spy.converse(conversation_id)).fold.end == "failed", plan
-    for model in ("locked/gpt", "absent/gpt", *(f"rude/{each}" for each in RUDE)):
+    for model in ("locked/gpt", "absent/gpt", *(f"rude/{each}" for each in RUDE), *HOSTED_RUDE, HOSTED_ABSENT):
         assert (await spy.converse(conversation_id, model)).fold.end == "failed", model
     # The stand-in has seen the wrong key, which is what was to be seen.
     assert set(provider.standin.refused) == {"the key is wrong"}
