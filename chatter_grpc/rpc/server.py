@@ -59,6 +59,7 @@ from chatter_grpc.rpc.services.run_stream import RunStreams
 from chatter_grpc.rpc.services.runs import RunService
 from chatter_grpc.rpc.services.system import ServerFacts, SystemService
 from chatter_grpc.rpc.services.users import UserService
+from chatter_grpc.rpc.unknown_methods import UnknownMethods
 
 # So much more than allowed is still read, so that a request that is too large can be answered with its reason.
 READ_ANYWAY_BYTES: Final = 4 * 1024 * 1024
@@ -144,6 +145,7 @@ class EdgeServer:
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection((*names, health_name, reflection.SERVICE_NAME), self._server)
+        self._server.add_generic_rpc_handlers((UnknownMethods(),))
 
     async def start(self) -> int:
         """Listen, and return the port (1 for a unix socket). Raises ``AddressRefused`` where the address is taken."""

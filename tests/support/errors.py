@@ -48,6 +48,7 @@ EXAMPLES: tuple[ChatterError, ...] = (
     errors.RevocationsStale(retry_after=5),
     errors.ServerStopping(),
     errors.Internal(),
+    errors.MethodUnknown(method="/chatter.v1.ChatService/Guess"),
     errors.PasswordWrong(),
     errors.PasswordAbsent(),
     errors.ApiKeyNotFound(api_key_id="k"),

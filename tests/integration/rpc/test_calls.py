@@ -177,9 +177,13 @@ async def test_a_call_that_the_client_gives_up_is_logged_as_such(
     assert (await log.wait_for("call"))[0]["code"] == "CANCELLED"
 
 
-async def test_an_unknown_method_is_unimplemented(edge: Edge) -> None:
-    answer = await edge.call("/chatter.v1.ChatService/Fly")
+@pytest.mark.parametrize("method", ["/chatter.v1.ChatService/Fly", "/chatter.v2.ChatService/GetMessage", "/nothing"])
+async def test_an_unknown_method_is_unimplemented_and_says_so(edge: Edge, method: str) -> None:
+    answer = await edge.call(method, b"\xff", (("x-call-id", "mine"),))
     assert answer.code is grpc.StatusCode.UNIMPLEMENTED
+    (info,) = answer.all_of(error_details_pb2.ErrorInfo)
+    assert (info.reason, dict(info.metadata)) == ("METHOD_UNKNOWN", {"method": method})
+    assert answer.trailing["x-call-id"] == "mine"
 
 
 async def test_server_info_tells_what_holds(edge: Edge, account: Account) -> None:
