@@ -68,9 +68,11 @@ generate: $(PROJECT) ## Generate the Python of the server and of the client from
 	$(BIN)/python hatch_build.py
 	@touch $(GEN)
 
-derive: $(PROJECT) $(GEN) ## Derive the service config and the configuration reference anew
+derive: $(PROJECT) $(GEN) ## Derive the service config and the references of settings, contract and metrics anew
 	$(BIN)/chatter-grpc policy --service-config > clients/service_config.json
 	$(BIN)/chatter-grpc config --markdown > docs/configuration.md
+	$(BIN)/python -m tools.api_reference > docs/api.md
+	$(BIN)/python -m tools.metrics_table
 
 format: $(DEV) ## Bring code and protos into their form
 	$(BIN)/ruff check --fix .

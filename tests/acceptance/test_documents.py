@@ -1,0 +1,122 @@
+"""The code in the documents is run as it stands there, from top to bottom, and prints what stands below it."""
+
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chatter_grpc._gen.chatter.v1 import error_reason_pb2
+from chatter_grpc.config import PREFIX, Settings
+from tests.support.cookbook import missing_documents, missing_lines, run_blocks
+from tests.support.documents import RUN, Fence, blocks_of, faults_of, read_fences
+from tests.support.processes import ROOT, Process, environment, serving
+from tools.metrics_table import table, with_table
+
+# Run by a test of its own, or made from what is tested.
+ELSEWHERE = {"docs/grpcurl.md", "docs/api.md", "docs/configuration.md"}
+FOLDERS = ("*.md", "docs/*.md", "docs/decisions/*.md", "deploy/*.md", "benchmarks/*.md", "clients/*/*.md")
+NAMES = sorted({path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in ROOT.glob(folder)} - ELSEWHERE)
+TEXTS = {name: (ROOT / name).read_text() for name in NAMES}
+SECONDS = 60
+
+
+def fences_of(name: str) -> list[Fence]:
+    return list(read_fences(TEXTS[name]))
+
+
+RUNNING = [name for name in NAMES if any(fence.kind in RUN and not fence.why_not for fence in fences_of(name))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_block_is_run_or_says_why_not(name: str) -> None:
+    assert not list(faults_of(fences_of(name)))
+
+
+def test_those_that_show_how_to_operate_are_run() -> None:
+    assert {"docs/operations.md", "docs/quickstart.md", "docs/concepts.md"} <= set(RUNNING)
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_what_stands_in_a_document_works(name: str, tmp_path: Path) -> None:
+    directory, data = tmp_path / "here", str(tmp_path / "data")
+    directory.mkdir()
+    fences = fences_of(name)
+    blocks = blocks_of(fences, directory)
+    with serving(tmp_path, data_dir=data, metrics_listen="0", log_format="json") as (process, address):
+        shell = environment({"data_dir": data, "listen": address})
+        path = os.pathsep.join([str(commands(tmp_path)), str(Path(sys.executable).parent), shell["PATH"]])
+        (directory / ".venv").symlink_to(tmp_path / "commands")
+        given = {"PATH": path, "ADDRESS": address, "METRICS": metrics_of(process)}
+        outcomes = run_blocks(blocks, directory, {**shell, **given})
+    for block, outcome in zip(blocks, outcomes, strict=True):
+        told = f"{block.section}\n{block.commands}\n{outcome.out}\n{outcome.err}"
+        assert outcome.code == 0, told
+        missing = missing_documents if block.kind == "json" else missing_lines
+        assert not missing(block.expected, outcome.out), told
+
+
+def commands(directory: Path) -> Path:
+    """Make a directory with the commands that documents call, one of which is found beside it as in `.venv/bin`."""
+    folder = directory / "commands" / "bin"
+    folder.mkdir(parents=True)
+    for name, arguments in (("chatter-grpc", "-m chatter_grpc"), ("python3", ""), ("python", "")):
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def metrics_of(process: Process) -> str:
+    """Return where the server shows its metrics; it says so before it serves."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        for line in process.err.read_text().splitlines():
+            if '"serving_metrics"' in line and line.endswith("}"):
+                return str(json.loads(line)["address"])
+        time.sleep(0.02)
+    raise AssertionError("no metrics are served")
+
+
+def test_the_table_of_metrics_is_current() -> None:
+    """Make it anew with `make derive`."""
+    page = TEXTS["docs/operations.md"]
+    assert table() in page
+    assert with_table(page) == page
+
+
+# The changes name what is there no more, too.
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"CHANGELOG.md"}))
+def test_settings_that_are_named_exist(name: str) -> None:
+    settings = {f"{PREFIX}{setting.upper()}" for setting in Settings.model_fields}
+    # What ends in an underscore stands for several.
+    named = {word for word in re.findall(r"\bCHATTER_[A-Z_]+", TEXTS[name]) if not word.endswith("_")}
+    assert named <= settings
+
+
+def test_reasons_that_are_explained_exist() -> None:
+    rows = TEXTS["docs/operations.md"].partition("## When a call fails")[2].splitlines()
+    explained = set(re.findall(r"`([A-Z_]+)`", " ".join(row.split("|")[1] for row in rows if row.startswith("| `"))))
+    assert len(explained) > 15
+    assert {f"ERROR_REASON_{reason}" for reason in explained} <= set(error_reason_pb2.ErrorReason.keys())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_between_documents_lead_to_files(name: str) -> None:
+    folder = (ROOT / name).parent
+    targets = {
+        link.partition("#")[0]
+        for piece in TEXTS[name].split("](")[1:]
+        if not (link := piece.partition(")")[0]).startswith(("http", "#", "mailto"))
+    }
+    assert not {target for target in targets if not (folder / target).exists()}
+
+
+def test_a_block_that_is_not_marked_would_be_found() -> None:
+    text = "# A\n\n```\nmake\n```\n\n<!-- not run: needs x -->\n```sh\nmake\n```\n```text\nx\n```\n"
+    fences = list(read_fences(text))
+    assert len(list(faults_of(fences))) == 1
+    assert [fence.why_not for fence in fences] == ["", "needs x", ""]
+    assert blocks_of(fences, Path()) == []
