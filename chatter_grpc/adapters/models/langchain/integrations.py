@@ -94,7 +94,7 @@ class OverHttpx:
         """Stream a call; see ``Integration.chunks``.
 
         ``_astream`` is what integrations implement and LangChain documents for them. The public ``astream`` around it
-        keeps all chunks, calls tracers that the environment configures, and takes half as long again.
+        keeps all chunks, calls tracers that the environment configures, and takes up to five times as long.
         """
         return model._astream(list(messages), **options)  # noqa: SLF001 - see above
 
