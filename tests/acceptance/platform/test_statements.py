@@ -121,40 +121,16 @@ async def administrator(anyone: Client, storage: Storage) -> Account:
     return replace(made, tokens=tokens, client=anyone.trusting(tokens.access_token))
 
 
-async def call_everything(ada: Account, anyone: Client, conversation_id: str) -> dict[str, list[str]]:
-    """Call every method once so that it does all that it can, and return the statements of each."""
-    client = ada.client
-    session = await signed_in(anyone, "again")
+async def chat_calls(client: Client, conversation_id: str) -> dict[str, dict[str, Any]]:
+    """Return what ChatService's methods are called with, and CreateRun, by their names."""
     first, second = (await client.ok("ListMessages", conversation_id=conversation_id, page_size=2)).messages
-    leaving, changing, locked_out = [await signed_in(anyone, name) for name in ("leaving", "changing", "locked")]
-    await locked_out.client.conversation()
-    key = (await client.ok("CreateApiKey", name="k", scopes=["chat:read"])).api_key
     doomed = await client.conversation(tags=["a", "b"])
     fork = (await client.ok("ForkConversation", message_id=second.id)).conversation
     copy, *_ = await client.messages(fork.id)
     exchange, waiting = [await client.conversation() for _ in range(2)]
     await client.ask(exchange.id, "Hello")
     _, answer = await client.messages(exchange.id)
-    calls: dict[str, dict[str, Any]] = {
-        "Register": {"username": doomed.id[5:], "email": f"{doomed.id}@b", "password": "long enough"},
-        "Login": {"login": ada.user.username, "password": ada.password},
-        "Refresh": {"refresh_token": session.tokens.refresh_token},
-        "Logout": {},
-        "ChangePassword": {"current_password": changing.password, "new_password": f"not {changing.password}"},
-        "CreateApiKey": {"request_id": doomed.id[5:], "name": "k", "scopes": ["chat:read"]},
-        "RevokeApiKey": {"api_key_id": key.id},
-        "UpdateMe": {
-            "request_id": doomed.id[5:],
-            "user": {"display_name": doomed.id},
-            "update_mask": {"paths": ["display_name"]},
-        },
-        "GetUser": {"user_id": session.user.id},
-        "ListUsers": {"text": "a", "role": 1, "state": 1},
-        "UpdateUser": {
-            "request_id": doomed.id[5:],
-            "user": {"id": locked_out.user.id, "state": 2, "limits": {"messages_per_day": 1}},
-            "update_mask": {"paths": ["state", "limits"]},
-        },
+    return {
         "CreateConversation": {"request_id": doomed.id[5:], "title": "x", "tags": ["a", "b", "c"]},
         "UpdateConversation": {
             "request_id": doomed.id[5:],
@@ -172,6 +148,39 @@ async def call_everything(ada: Account, anyone: Client, conversation_id: str) ->
         "SendMessage": message(conversation_id, "Hello"),
         "RegenerateMessage": {"request_id": doomed.id[5:], "message_id": answer.id},
         "CreateRun": message(waiting.id, "Hello"),
+    }
+
+
+async def call_everything(ada: Account, anyone: Client, conversation_id: str) -> dict[str, list[str]]:
+    """Call every method once so that it does all that it can, and return the statements of each."""
+    client = ada.client
+    session = await signed_in(anyone, "again")
+    first, _ = (await client.ok("ListMessages", conversation_id=conversation_id, page_size=2)).messages
+    leaving, changing, locked_out = [await signed_in(anyone, name) for name in ("leaving", "changing", "locked")]
+    await locked_out.client.conversation()
+    key = (await client.ok("CreateApiKey", name="k", scopes=["chat:read"])).api_key
+    unique = session.user.id[5:]
+    calls: dict[str, dict[str, Any]] = {
+        **await chat_calls(client, conversation_id),
+        "Register": {"username": unique, "email": f"{unique}@b", "password": "long enough"},
+        "Login": {"login": ada.user.username, "password": ada.password},
+        "Refresh": {"refresh_token": session.tokens.refresh_token},
+        "Logout": {},
+        "ChangePassword": {"current_password": changing.password, "new_password": f"not {changing.password}"},
+        "CreateApiKey": {"request_id": unique, "name": "k", "scopes": ["chat:read"]},
+        "RevokeApiKey": {"api_key_id": key.id},
+        "UpdateMe": {
+            "request_id": unique,
+            "user": {"display_name": unique},
+            "update_mask": {"paths": ["display_name"]},
+        },
+        "GetUser": {"user_id": session.user.id},
+        "ListUsers": {"text": "a", "role": 1, "state": 1},
+        "UpdateUser": {
+            "request_id": unique,
+            "user": {"id": locked_out.user.id, "state": 2, "limits": {"messages_per_day": 1}},
+            "update_mask": {"paths": ["state", "limits"]},
+        },
     }
     ids = {"conversation_id": conversation_id, "message_id": first.id, "run_id": first.run_id}
     found = {}

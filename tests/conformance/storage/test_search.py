@@ -37,7 +37,7 @@ PARTS = st.tuples(
     st.lists(WORDS, min_size=1, max_size=3),
 ).map(lambda part: part[0] + part[1].format(" ".join(part[2])))
 QUERIES = st.lists(PARTS | st.text(max_size=5), min_size=1, max_size=3).map(" ".join)
-OFTEN = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+OFTEN = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def store_texts(storage: Storage, *texts: str, owner_id: str = "") -> tuple[Conversation, list[Message]]:
