@@ -4,11 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 import pytest
 from aiohttp import ClientSession
 from google.protobuf.message_factory import GetMessageClass
@@ -16,85 +15,25 @@ from google.protobuf.message_factory import GetMessageClass
 from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc._gen.chatter.v1.content_pb2 import ContentPart, ImagePart
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
+from chatter_grpc.core.pages import PageRequest
 from tests.support.chats import raw_server
 from tests.support.collector import Collector, collecting
 from tests.support.databases import PostgresDatabases
-from tests.support.edge import Answer
 from tests.support.images import PNG
 from tests.support.openai_plans import Fault, Plan
 from tests.support.outages import Line, line_to
 from tests.support.processes import run_command
 from tests.support.provider import Provider, eventually, provider_on_a_thread
-from tests.support.served import METHODS, Client, Served, Stream, message, served, written
+from tests.support.served import METHODS, Client, Served, administrator_of, message, served, written
+from tests.support.spy import OPERATORS, USERS, Spy
 
 pytestmark = pytest.mark.platform("T7")
-
-# What is known to the operator and to the providers; no client may ever see it.
-OPERATORS: Final = {
-    "provider key": "sk-planted-provider-key",
-    "wrong provider key": "sk-planted-wrong-key",
-    "access key's secret": "planted-secret-of-an-access-key",
-    "database password": "planted-database-password",
-    "server secret": "pl4nted.Server-Secr3t_of/this+test=0123456789",
-    "provider's error": "planted-in-an-error-of-the-provider",
-}
-# What users send and are sent; it comes back to them alone, and never in an error.
-USERS: Final = {
-    "password": "planted-password-1",
-    "wrong password": "planted-password-2",
-    "email": "planted-mailbox@example.org",
-    "display name": "planted-display-name",
-    "title": "planted-title",
-    "description": "planted-description",
-    "metadata key": "planted-metadata-key",
-    "metadata value": "planted-metadata-value",
-    "system prompt": "planted-system-prompt",
-    "prompt": "planted-prompt",
-    "comment": "planted-comment",
-    "image": "planted-in-an-image",
-    "schema": "planted-in-a-schema",
-    "answer": "planted-answer",
-    "reasoning": "planted-reasoning",
-    "token": "planted-token",
-}
-
 
 # The models of a provider that answers each of them rudely.
 RUDE: Final = ["refuses", "breaks", "redirects", "babbles", "fails"]
 # Those that are called through LangChain; the last has nobody to answer it.
 HOSTED_RUDE: Final = [f"{name}/{each}" for name in ("anthropic", "mistral", "ollama") for each in RUDE]
 HOSTED_ABSENT: Final = "aws/amazon.nova-lite-v1:0"
-
-
-@dataclass(slots=True, kw_only=True)
-class Spy:
-    """A client that remembers what it was told when calls went wrong, and the tokens that it was given."""
-
-    client: Client
-    told: list[str] = field(default_factory=list)
-    issued: list[str] = field(default_factory=list)
-    called: set[str] = field(default_factory=set)
-
-    async def call(self, name: str, request: Any = None, *, client: Client | None = None, **fields: Any) -> Answer:
-        """Call a method with the session's credentials, or as another client."""
-        return self.note(name, await (client or self.client).call(name, request, **fields))
-
-    def note(self, name: str, answer: Answer) -> Answer:
-        """Remember how a call ended."""
-        self.called.add(name)
-        details = answer.details if answer.code is not grpc.StatusCode.OK else []
-        self.told.append(f"{name} {answer.message} {details} {answer.trailing}")
-        return answer
-
-    async def converse(self, conversation_id: str, model: str = "") -> Stream:
-        """Send the prompt, and read to the end."""
-        overrides = ModelSettings(model=model or None)
-        stream = self.client.send(conversation_id, USERS["prompt"], overrides=overrides)
-        self.note("SendMessage", await stream.to_end())
-        if stream.fold.end == "failed":
-            assert stream.fold.last is not None
-            self.told.append(stream.fold.last.failed.message)
-        return stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,17 +128,21 @@ async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> N
         key = await site.server.api_key("planted", "chat:read")
         spy.issued.append(key)
         await spy.call("GetMe", client=anyone.trusting(key))
+        await change_accounts(spy, site.server, anyone)
         await spy.call("LogoutEverywhere")
         await spy.call("Logout")
         await spy.call("GetMe")
+    audited = await audit_of(site.server)
     assert spy.called == METHODS.keys()
     metrics = await site.metrics()
     assert site.server.process.stop() == 0
     site.line.cut()
     output = site.server.output + start_without_a_database(site.server, tmp_path) + metrics + site.collector.text
+    output += audited
     for secret in (*OPERATORS.values(), *USERS.values(), *spy.issued):
         assert secret not in output
-    for secret in (*OPERATORS.values(), USERS["password"], USERS["wrong password"], *spy.issued):
+    passwords = [USERS[name] for name in ("password", "wrong password", "new password")]
+    for secret in (*OPERATORS.values(), *passwords, *spy.issued):
         assert not [told for told in spy.told if secret in told]
     # All of that was logged, counted and traced, by name.
     assert {event["method"].rpartition("/")[2] for event in site.server.logged("request")} == METHODS.keys()
@@ -229,6 +172,41 @@ async def sign_in(anyone: Client) -> Spy:
         spy.issued += [pair.access_token, pair.refresh_token]
     spy.client = anyone.trusting(newer.access_token)
     return spy
+
+
+async def change_accounts(spy: Spy, server: Served, anyone: Client) -> None:
+    """Change passwords, keys and accounts, and fail to."""
+    mine = {"display_name": USERS["display name"], "email": f"new-{USERS['email']}"}
+    root = await administrator_of(server, anyone)
+    me = (await spy.client.ok("GetMe")).user
+    wrong: dict[str, Any] = {"current_password": USERS["wrong password"], "new_password": USERS["new password"]}
+    assert (await spy.call("ChangePassword", **wrong)).reason == "PASSWORD_WRONG"
+    assert (await spy.call("ChangePassword", **{**wrong, "current_password": USERS["password"]})).reason == ""
+    issued = await spy.client.ok("CreateApiKey", name="planted", scopes=["chat:read"])
+    spy.issued.append(issued.secret)
+    assert (await spy.call("CreateApiKey", client=root, name="planted", scopes=["act_as"])).reason == "FIELD_INVALID"
+    for paths, reason in ((["display_name", "email"], ""), (["role"], "FIELD_INVALID")):
+        given: dict[str, Any] = {"user": mine, "update_mask": {"paths": paths}}
+        assert (await spy.call("UpdateMe", **given)).reason == reason
+    given = {"user": {"email": mine["email"]}, "update_mask": {"paths": ["email"]}}
+    assert (await spy.call("UpdateMe", client=root, **given)).reason == "EMAIL_TAKEN"
+    given = {"user": {"id": me.id, **mine}, "update_mask": {"paths": ["limits"]}}
+    for client, expected in ((root, ""), (spy.client, "SCOPE_MISSING")):
+        assert (await spy.call("GetUser", client=client, user_id=me.id)).reason == expected
+        assert (await spy.call("ListUsers", client=client, text=USERS["display name"])).reason == expected
+        assert (await spy.call("UpdateUser", client=client, **given)).reason == expected
+    await spy.call("ListApiKeys")
+    await spy.call("RevokeApiKey", api_key_id=issued.api_key.id)
+    assert (await spy.call("GetMe", client=anyone.trusting(issued.secret))).reason == "API_KEY_INVALID"
+
+
+async def audit_of(server: Served) -> str:
+    """All of the audit log."""
+    async with server.accounts() as accounts:
+        rows = (await accounts.audit_log("", PageRequest(size=1000))).items
+    methods = {row.method.rpartition("/")[2] for row in rows}
+    assert methods >= {"Register", "Login", "Refresh", "ChangePassword", "CreateApiKey", "UpdateMe", "DeleteMessage"}
+    return str(rows)
 
 
 async def fill(spy: Spy, provider: Provider) -> str:
