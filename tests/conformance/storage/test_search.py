@@ -158,6 +158,22 @@ async def test_a_deleted_message_is_not_found_from_the_next_moment_on(storage: S
     assert await find(storage, conversation.owner_id, "house") == more
 
 
+async def test_an_answer_that_was_replaced_is_neither_found_nor_copied(storage: Storage) -> None:
+    conversation, said = await store_texts(storage, "garden?", "garden one", owner_id="")
+    owner_id = conversation.owner_id
+    again = await start_run(storage, conversation, conversation_id="")
+    async with storage.write() as tx:
+        await tx.messages.append(conversation.id, (an_answer(conversation, again.id, text="garden two"),), Usage())
+        await tx.messages.replace_answers(owner_id, conversation.id, said[0].id, again.id)
+    assert [message.text for message in await find(storage, owner_id, "garden")] == ["garden two", "garden?"]
+    made = await store_conversation(storage, owner_id)
+    async with storage.write() as tx:
+        assert (await tx.forks.measure(owner_id, conversation.id, 9)).messages == 2
+        await tx.forks.copy(owner_id, conversation.id, 9, made.id)
+        page = await tx.messages.list(owner_id, made.id, PageRequest(), newest_first=False, include_replaced=True)
+    assert [(message.index, message.text) for message in page.items] == [(1, "garden?"), (3, "garden two")]
+
+
 async def test_what_a_deleted_conversation_holds_is_not_found_until_it_is_back(storage: Storage) -> None:
     conversation, said = await store_texts(storage, "garden")
     owner_id = conversation.owner_id
