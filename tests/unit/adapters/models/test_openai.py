@@ -157,6 +157,13 @@ async def test_reasoning_is_told_from_text(chat: OpenAIChat, provider: OpenAISta
     assert isinstance(deltas[0], ReasoningPiece)
 
 
+async def test_a_call_of_a_tool_that_nobody_offered_is_no_text(chat: OpenAIChat, provider: OpenAIStandIn) -> None:
+    provider.plan(Plan(tool_call=True, text="I would look it up."))
+    deltas = await deltas_of(chat, ask("where"))
+    assert (text_of(deltas), reasoning_of(deltas)) == ("I would look it up.", "")
+    assert deltas[-1] == Finished(FinishReason.STOP)
+
+
 async def test_a_refusal_is_what_the_user_reads(chat: OpenAIChat, provider: OpenAIStandIn) -> None:
     provider.plan(Plan(refusal=True, text="I cannot help with that."))
     assert text_of(await deltas_of(chat, ask("please"))) == "I cannot help with that."
