@@ -15,6 +15,7 @@ OPERATORS: Final = {
     "wrong provider key": "sk-planted-wrong-key",
     "access key's secret": "planted-secret-of-an-access-key",
     "database password": "planted-database-password",
+    "redis password": "planted-redis-password",
     "server secret": "pl4nted.Server-Secr3t_of/this+test=0123456789",
     "provider's error": "planted-in-an-error-of-the-provider",
 }

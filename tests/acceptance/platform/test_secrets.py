@@ -100,6 +100,7 @@ async def site(tmp_path: Path, postgres_databases: PostgresDatabases) -> AsyncIt
                 tmp_path,
                 database_url=url,
                 database_seconds="2",
+                redis_url=f"redis://:{OPERATORS['redis password']}@127.0.0.1:9",
                 secret=OPERATORS["server secret"],
                 openai_base_url=provider.base_url,
                 openai_api_key=OPERATORS["provider key"],
@@ -148,6 +149,7 @@ async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> N
     assert {event["method"].rpartition("/")[2] for event in site.server.logged("request")} == METHODS.keys()
     assert {span.name.rpartition("/")[2] for span in site.collector.spans} >= METHODS.keys()
     assert not [name for name in METHODS if f'/{name}"' not in metrics]
+    assert site.server.logged("redis_lost")
     levels = {json.loads(line)["level"] for line in site.server.process.err.read_text().splitlines()}
     assert levels >= {"debug", "info", "warning"}
 
