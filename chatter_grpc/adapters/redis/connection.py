@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -32,7 +33,8 @@ class RedisOptions:
 
     ``deadline`` bounds each command, with the wait for a connection and the making of one. ``probe`` is how often
     Redis is asked for a sign of life, and so how soon it is noticed that it is back. After ``patience`` commands in a
-    row that found no answer in time nobody waits any more; a refused connection is believed at once.
+    row that found no answer in time, and no answer to any other meanwhile, nobody waits any more; a refused connection
+    is believed at once.
     """
 
     deadline: float = 0.1
@@ -59,6 +61,7 @@ class RedisLink:
             raise RedisUrlRefused("expected redis://, rediss:// or unix://, and no option that there is not") from None
         self._client = Redis(connection_pool=self._pool)
         self._misses = 0
+        self._answered_at = 0.0
         self._available: bool | None = None
 
     @property
@@ -107,13 +110,15 @@ class RedisLink:
             self._miss(error)
             raise RedisAway from error
         self._misses = 0
+        self._answered_at = time.monotonic()
         return result
 
     def _miss(self, error: Exception) -> None:
         self._misses += 1
-        # One late answer may be this process's own fault, where its loop was held up.
-        late = isinstance(error, TimeoutError) and self._misses < self.options.patience
-        if self._available is False or (late and self._available):
+        # Late answers may be this process's own fault, where its loop was held up or has much to do at once.
+        recent = time.monotonic() - self._answered_at < self.options.deadline
+        excused = isinstance(error, TimeoutError) and (self._misses < self.options.patience or recent)
+        if self._available is False or (excused and self._available):
             return
         self._available = False
         _log.warning("redis_lost", extra={"cause": type(error).__name__})

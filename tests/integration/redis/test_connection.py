@@ -94,9 +94,20 @@ async def test_a_redis_that_hangs_is_waited_for_a_few_times_and_then_no_more(own
 async def test_one_late_answer_is_not_yet_the_loss_of_redis(own_redis: OwnRedis) -> None:
     async with linked(own_redis.url, QUICK) as link:
         with pytest.raises(RedisAway):
-            await link.call(lambda _: asyncio.sleep(5))
+            await link.call(lambda _: asyncio.sleep(60))
         assert link.available
         assert await link.call(ping)
+
+
+async def test_many_late_answers_are_no_loss_while_others_come_in_time(own_redis: OwnRedis) -> None:
+    """As in a burst of more calls than fit into the deadline."""
+    async with linked(own_redis.url, RedisOptions(deadline=2)) as link:
+        late = asyncio.gather(*(link.call(lambda _: asyncio.sleep(60)) for _ in range(10)), return_exceptions=True)
+        while not late.done():
+            assert await link.call(ping)
+            await asyncio.sleep(0.001)
+        assert {type(each) for each in await late} == {RedisAway}
+        assert link.available
 
 
 async def test_an_answer_that_came_too_late_is_not_taken_for_another_ones(own_redis: OwnRedis) -> None:
