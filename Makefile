@@ -27,7 +27,7 @@ COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-ver
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo serve test image-test check bench bench-storage coverage generate derive format lock clean grpcurl
+.PHONY: help demo serve test image-test check bench bench-storage coverage generate derive format lock clean grpcurl goclient
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ demo: $(PROJECT) $(GEN) ## Start a server on embedded defaults, ask it a questio
 serve: $(PROJECT) $(GEN) ## Serve with the settings of the environment (ARGS="--help" lists the options)
 	$(BIN)/chatter-grpc serve $(ARGS)
 
-test: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests (ARGS="-x tests/unit" narrows them down)
+test: $(DEV) $(PROJECT) $(GEN) grpcurl goclient ## Run the tests (ARGS="-x tests/unit" narrows them down)
 	$(BIN)/python -m pytest $(ARGS)
 
 image-test: $(DEV) $(PROJECT) $(GEN) ## Run every step of the Dockerfile in a directory, without Docker (minutes)
@@ -60,7 +60,7 @@ bench: $(BENCH) $(PROJECT) $(GEN) ## Run the benchmarks
 bench-storage: $(BENCH) $(PROJECT) $(GEN) ## Measure lists and searches among a million messages
 	$(BIN)/python -m benchmarks.storage $(ARGS)
 
-coverage: $(DEV) $(PROJECT) $(GEN) grpcurl ## Run the tests and require 90 % branch coverage of core and rpc
+coverage: $(DEV) $(PROJECT) $(GEN) grpcurl goclient ## Run the tests and require 90 % branch coverage of core and rpc
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --include='chatter_grpc/core/*,chatter_grpc/rpc/*' --fail-under=90
 
@@ -130,7 +130,26 @@ $(VENV)/.stamp-grpcurl-$(GRPCURL): | $(BIN)/python
 	@GOBIN="$(CURDIR)/$(BIN)" $(GO) install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL) || { \
 	  echo "grpcurl could not be built (above). Go on without it, using buf curl: make GO= ..."; exit 1; }
 	@touch $@
+
+# The client in Go, with the stubs that it needs: nothing that is generated is committed.
+GOMODULE  := github.com/chatter-grpc/chatter/clients/go
+GOPLUGINS := google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+
+goclient: $(BIN)/chatter-go
+
+$(BIN)/chatter-go: $(PROTOS) $(wildcard clients/go/*.go clients/go/go.*) $(RUNTIME)
+	@echo "Building the client in Go with $$($(GO) version)"
+	@cd clients/go && $(GO) build -o "$(CURDIR)/$(BIN)/" $(GOPLUGINS) || { \
+	  echo "Its tools could not be built (above). Go on without Go: make GO= ..."; exit 1; }
+	@rm -rf clients/go/chatter
+	@$(BIN)/python -m grpc_tools.protoc -Iprotos $(foreach name,$(notdir $(GOPLUGINS)),--plugin=$(BIN)/$(name)) \
+	  --go_out=clients/go --go_opt=module=$(GOMODULE) --go-grpc_out=clients/go --go-grpc_opt=module=$(GOMODULE) \
+	  $(filter %.proto,$(PROTOS))
+	@cd clients/go && $(GO) build -o "$(CURDIR)/$@" .
 else
+goclient:
+	@echo "Go is not on PATH: the client in Go is not tested"
+
 grpcurl:
 	@echo "Go is not on PATH: the tests use buf curl instead of grpcurl"
 endif

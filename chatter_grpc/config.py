@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX: Final = "CHATTER_"
+# What clients read of the same environment, where both are used in one shell.
+OF_CLIENTS: Final = frozenset({"server", "api_key", "subject", "login", "password"})
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -360,7 +362,8 @@ def load_settings(**given: object) -> Settings:
     strangers = [
         name
         for name in os.environ
-        if name.upper().startswith(PREFIX) and name[len(PREFIX) :].lower() not in Settings.model_fields
+        if name.upper().startswith(PREFIX)
+        and name[len(PREFIX) :].lower() not in Settings.model_fields.keys() | OF_CLIENTS
     ]
     if strangers:
         raise ConfigurationFault("\n".join(_unknown(name) for name in sorted(strangers)))

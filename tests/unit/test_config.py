@@ -151,6 +151,12 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings().embedded
 
 
+def test_what_clients_read_of_the_same_environment_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHATTER_SERVER", "CHATTER_API_KEY", "CHATTER_SUBJECT", "CHATTER_LOGIN", "CHATTER_PASSWORD"):
+        monkeypatch.setenv(name, "planted")
+    assert "planted" not in str(load_settings().model_dump())
+
+
 def test_a_variable_that_is_no_setting_is_refused_with_the_closest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATTER_RUN_SECOND", "1")
     with pytest.raises(ConfigurationFault, match=r"^CHATTER_RUN_SECOND is no setting; .* CHATTER_RUN_SECONDS\?$"):

@@ -1,0 +1,16 @@
+"""`chatter`: a chat in the terminal."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command; says what to install where the terminal's own libraries are missing."""
+    try:
+        # What a program that only uses the client does not need to have.
+        from chatter_client.terminal.commands import app  # noqa: PLC0415
+    except ModuleNotFoundError as missing:
+        if missing.name not in {"rich", "typer"}:
+            raise
+        print(f"chatter: {missing.name} is missing; install chatter-client[terminal]", file=sys.stderr)
+        raise SystemExit(1) from None
+    app()

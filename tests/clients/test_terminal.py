@@ -1,0 +1,188 @@
+"""`chatter chat` on a terminal and in a pipe, against a server process."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from chatter_client import Client
+from chatter_client.terminal.screen import shown
+from tests.support.client_accounts import LONG_QUESTION, PASSWORD, QUESTION, registration
+from tests.support.processes import environment
+from tests.support.pseudo_terminal import Terminal, on_terminal
+from tests.support.served import Served
+from tests.support.tcp_proxy import TcpProxy
+
+PROGRAM = [sys.executable, "-c", "from chatter_client.terminal import main; main()"]
+ASKED = QUESTION.replace("\n\n", " ")
+LONG = LONG_QUESTION.replace("\n\n", " ")
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+Start = Callable[..., AbstractContextManager[Terminal]]
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> dict[str, str]:
+    """The variables of a person's shell, with a home of its own."""
+    # Where this package is found is this process's knowledge.
+    paths = os.pathsep.join(path for path in sys.path if path)
+    return {
+        **{name: value for name, value in environment({}).items() if name not in {"NO_COLOR", "COLUMNS"}},
+        "PYTHONPATH": paths,
+        "HOME": str(tmp_path),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "TERM": "xterm",
+    }
+
+
+@pytest.fixture
+def start(surroundings: dict[str, str], tmp_path: Path) -> Start:
+    """Starts `chatter` on a terminal."""
+    return lambda *arguments, **more: on_terminal([*PROGRAM, *arguments], {**surroundings, **more}, tmp_path)
+
+
+@pytest.fixture
+def known(login: str) -> dict[str, str]:
+    return {"CHATTER_LOGIN": login, "CHATTER_PASSWORD": PASSWORD}
+
+
+def piped(text: str, server: str, surroundings: dict[str, str], **more: str) -> "subprocess.CompletedProcess[str]":
+    command = [*PROGRAM, "chat", "--server", server]
+    given = {**surroundings, **more}
+    return subprocess.run(command, input=text, env=given, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_person_registers_and_talks(start: Start, server: Served, tmp_path: Path) -> None:
+    account = registration()
+    with start("chat", "--server", server.address) as terminal:
+        terminal.expect("register?")
+        terminal.type("r")
+        terminal.expect("Username:")
+        terminal.type(account.username)
+        terminal.expect("Email:")
+        terminal.type(account.email)
+        terminal.expect("Password:")
+        terminal.type(PASSWORD)
+        terminal.expect("> ")
+        terminal.type(ASKED)
+        terminal.expect("tokens in,")
+        assert "counted the waves until the night came" in terminal.text
+        terminal.expect("> ")
+        terminal.press(CTRL_D)
+        assert terminal.wait() == 0
+    assert PASSWORD not in terminal.text
+    kept = sorted((tmp_path / "state" / "chatter").iterdir())
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in kept)
+    assert stat.S_IMODE((tmp_path / "state" / "chatter").stat().st_mode) == 0o700
+    assert ASKED in (tmp_path / "state" / "chatter" / "history").read_text()
+    assert not any(PASSWORD in path.read_text() for path in kept)
+
+    with start("chat", "--server", server.address) as terminal:
+        terminal.expect("> ")
+        terminal.type("/list")
+        terminal.expect(" 1 ")
+        terminal.expect(ASKED[:40])
+        terminal.type("/open 1")
+        terminal.expect("counted the waves until the night came")
+        terminal.type("/model")
+        terminal.expect("* chatter/offline")
+        terminal.type("/nonsense")
+        terminal.expect("is no command")
+        terminal.type("/open conv_that_is_not")
+        terminal.expect("CONVERSATION_NOT_FOUND")
+        terminal.type("/quit")
+        assert terminal.wait() == 0
+
+    with start("logout", "--server", server.address) as terminal:
+        assert terminal.wait() == 0
+    assert not list((tmp_path / "state" / "chatter").glob("session-*.json"))
+
+
+def test_ctrl_c_cancels_the_answer_and_not_the_program(start: Start, server: Served, known: dict[str, str]) -> None:
+    with start("chat", "--server", server.address, **known) as terminal:
+        terminal.expect("> ")
+        terminal.type(LONG)
+        terminal.expect("quoted, not written")
+        terminal.expect("wave 5,")
+        terminal.press(CTRL_C)
+        terminal.expect("Cancelled:")
+        terminal.expect("tokens in,")
+        terminal.expect("> ")
+        terminal.press(CTRL_C)
+        terminal.expect("Ctrl-C again leaves")
+        terminal.press(CTRL_C)
+        assert terminal.wait() == 0
+    assert "Traceback" not in terminal.text
+
+
+def test_a_second_ctrl_c_leaves(start: Start, proxy: TcpProxy, known: dict[str, str]) -> None:
+    with start("chat", "--server", proxy.address, **known) as terminal:
+        terminal.expect("> ")
+        terminal.type(LONG)
+        terminal.expect("quoted, not written")
+        terminal.expect("wave 5,")
+        # The cancellation cannot arrive.
+        proxy.refuse()
+        terminal.press(CTRL_C)
+        terminal.expect("cancelling")
+        terminal.press(CTRL_C)
+        assert terminal.wait() == 130
+    assert "Traceback" not in terminal.text
+
+
+def test_an_answer_goes_on_when_the_connection_is_back(start: Start, proxy: TcpProxy, known: dict[str, str]) -> None:
+    with start("chat", "--server", proxy.address, **known) as terminal:
+        terminal.expect("> ")
+        terminal.type(LONG)
+        terminal.expect("quoted, not written")
+        terminal.expect("wave 5,")
+        proxy.refuse()
+        terminal.expect("the connection is gone")
+        proxy.mend()
+        terminal.expect("tokens in,")
+    assert "wave 99, and slept." in terminal.text
+
+
+async def test_what_is_piped_in_is_one_message(
+    surroundings: dict[str, str], server: Served, known: dict[str, str]
+) -> None:
+    done = piped(QUESTION, server.address, surroundings, **known)
+    assert done.returncode == 0, done.stderr
+    assert "counted the waves until the night came" in done.stdout
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+
+
+async def test_an_api_key_needs_no_session(
+    surroundings: dict[str, str], server: Served, login: str, tmp_path: Path
+) -> None:
+    key = await server.api_key(login, "chat:read", "chat:write", "runs:read", "runs:write")
+    done = piped(QUESTION, server.address, surroundings, CHATTER_API_KEY=key)
+    assert done.returncode == 0, done.stderr
+    assert "counted the waves" in done.stdout
+    assert not list((tmp_path / "state").rglob("session-*.json"))
+
+
+def test_without_a_session_a_pipe_is_told_what_to_do(surroundings: dict[str, str], server: Served) -> None:
+    done = piped("hi", server.address, surroundings)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("chatter: not logged in: use `chatter login`")
+
+
+async def test_a_wrong_key_is_told(surroundings: dict[str, str], server: Served, anyone: Client) -> None:
+    done = piped("hi", server.address, surroundings, CHATTER_API_KEY="chatter_wrong")
+    assert done.returncode == 1
+    assert re.match(r"chatter: (API_KEY_INVALID|TOKEN_INVALID): ", done.stderr)
+
+
+@pytest.mark.parametrize("hostile", ["\x1b]0;title\x07", "\x9b31m", "\x1b[2J", "\r"])
+def test_what_a_terminal_would_obey_is_shown_instead(hostile: str) -> None:
+    text = shown(f"a{hostile}b\n\tc")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    assert text.endswith("b\n\tc")
