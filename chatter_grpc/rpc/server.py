@@ -145,7 +145,7 @@ class EdgeServer:
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
         reflection.enable_server_reflection((*names, health_name, reflection.SERVICE_NAME), self._server)
-        self._server.add_generic_rpc_handlers((UnknownMethods(),))
+        self._server.add_generic_rpc_handlers((UnknownMethods(services.observer),))
 
     async def start(self) -> int:
         """Listen, and return the port (1 for a unix socket). Raises ``AddressRefused`` where the address is taken."""

@@ -1,11 +1,11 @@
 """Has each call observed: the layer of metrics and traces, which sees calls and never their messages."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from chatter_grpc.core.observation import Observer
 from chatter_grpc.rpc.call import current_call
-from chatter_grpc.rpc.interceptors.layer import Context, Handler, Layer, Next, proceed
+from chatter_grpc.rpc.interceptors.layer import Context, Layer, Next, proceed
 from chatter_grpc.rpc.interceptors.outcome import code_after
 
 # The caller's trace, as W3C's Trace Context has it. Its `tracestate` is text of anyone's making and stays outside.
@@ -13,20 +13,11 @@ TRACEPARENT: Final = "traceparent"
 
 
 class ObservationInterceptor(Layer):
-    """Tells an observer of each call, and of calls of methods that are not there."""
+    """Tells an observer of each call."""
 
     def __init__(self, methods: Collection[str], observer: Observer) -> None:
         super().__init__(methods)
         self._observer = observer
-
-    async def intercept_service(
-        self, continuation: "Callable[[Any], Awaitable[Handler | None]]", handler_call_details: Any
-    ) -> Any:
-        """See ``Layer``."""
-        handler = await super().intercept_service(continuation, handler_call_details)
-        if handler is None:
-            self._observer.unknown_method()
-        return handler
 
     async def intercept(self, method: Next, request_or_iterator: Any, context: Context, method_name: str) -> Any:
         """Go on, and tell how the call ended."""
