@@ -144,8 +144,8 @@ async def waits_for_events(site: Site) -> None:
     gate = site.provider.hold(after=1, text="one two")
     stream = await site.client.send((await site.client.conversation()).id, "Hello").until(written(1))
     asked = {"run_id": stream.run_id, "cursor": stream.frames[-1].cursor}
-    for nothing in ({}, {"wait": {}}, {"wait": {"nanos": 1}}):
-        page = await site.client.ok("ListRunEvents", **asked, **nothing)
+    for wait in ({}, {"seconds": 0}, {"nanos": 1}):
+        page = await site.client.ok("ListRunEvents", **asked, wait=wait)
         assert (list(page.events), page.cursor, page.finished) == ([], asked["cursor"], False)
     waiting = asyncio.create_task(site.client.ok("ListRunEvents", **asked, wait={"seconds": 30}))
     gate.open()
