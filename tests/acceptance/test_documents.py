@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatter_grpc._gen.chatter.v1 import error_reason_pb2
-from chatter_grpc.config import PREFIX, Settings
+from chatter_grpc.config import OF_CLIENTS, PREFIX, Settings
 from tests.support.cookbook import missing_documents, missing_lines, run_blocks
 from tests.support.documents import RUN, Fence, blocks_of, faults_of, read_fences
 from tests.support.processes import ROOT, Process, environment, serving
@@ -90,7 +90,7 @@ def test_the_table_of_metrics_is_current() -> None:
 # The changes name what is there no more, too.
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"CHANGELOG.md"}))
 def test_settings_that_are_named_exist(name: str) -> None:
-    settings = {f"{PREFIX}{setting.upper()}" for setting in Settings.model_fields}
+    settings = {f"{PREFIX}{setting.upper()}" for setting in Settings.model_fields.keys() | OF_CLIENTS}
     # What ends in an underscore stands for several.
     named = {word for word in re.findall(r"\bCHATTER_[A-Z_]+", TEXTS[name]) if not word.endswith("_")}
     assert named <= settings
