@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -60,10 +61,15 @@ class OwnRedis:
             stderr=subprocess.DEVNULL,
         )
         give_up_at = time.monotonic() + SECONDS
-        while not self._socket.exists():
+        while not self._listens():
             assert time.monotonic() < give_up_at, "Redis does not start"
             assert self._process.poll() is None, "Redis ended"
             time.sleep(0.01)
+
+    def _listens(self) -> bool:
+        # The socket's file is there before anyone listens to it.
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self._socket)) == 0
 
     def kill(self) -> None:
         """End it at once, with all that it holds."""
