@@ -6,14 +6,14 @@ import pytest
 
 from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
 from chatter_grpc.core.callers import Caller
-from chatter_grpc.core.conversations import Conversation, ModelSettings
+from chatter_grpc.core.conversations import Conversation, Memory, ModelSettings
 from chatter_grpc.core.errors import ContextExceeded, FieldInvalid, ImagesNotTaken
 from chatter_grpc.core.images import image_part
 from chatter_grpc.core.inquiries import words_for
 from chatter_grpc.core.messages import Part, TextPart
 from chatter_grpc.core.models import Image, Role, Turn
 from chatter_grpc.core.runs import turns
-from chatter_grpc.core.runs.run import LogCommitter, RunState
+from chatter_grpc.core.runs.run import LogCommitter, RunInput, RunState
 from chatter_grpc.core.storage import Storage
 from tests.support.catalogues import Catalogue
 from tests.support.images import GIF, PNG
@@ -80,6 +80,24 @@ async def test_words_stand_for_them_where_the_model_takes_none(site: Site) -> No
         given = await site.send(TextPart(text="What was it?"), overrides=overrides("scripted/blind"))
     assert [turn.text for turn in given] == [f"Look\n{WORDS}\n{WORDS}", "I see.", "What was it?"]
     assert shown(given) == []
+
+
+async def test_no_image_is_read_that_the_model_is_not_shown(site: Site) -> None:
+    async with site.process:
+        await site.send(png(1))
+        await site.send(TextPart(text="And?"))
+    *_, question, _ = await stored_messages(site.storage, site.caller, site.conversation.id)
+    for takes, numbers in ((True, [1]), (False, [])):
+        run_input = RunInput(
+            user_message_id=question.id,
+            before_index=question.index,
+            settings=ModelSettings(),
+            memory=Memory(),
+            takes_images=takes,
+        )
+        async with site.storage.read() as tx:
+            given = await turns.remembered_turns(tx, run_input, question)
+        assert shown(list(given)) == numbers
 
 
 async def test_of_many_images_the_latest_are_shown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

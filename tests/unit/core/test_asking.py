@@ -1,6 +1,7 @@
 """Asking goes on to the next model where a provider fails, asks again for a schema, and knows when not to."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +24,17 @@ from chatter_grpc.core.errors import (
 from chatter_grpc.core.images import image_part
 from chatter_grpc.core.inquiries import Inquiry
 from chatter_grpc.core.messages import TextPart
-from chatter_grpc.core.models import Finished, FinishReason, Image, Role, TextPiece, TokenCount, Turn
+from chatter_grpc.core.models import (
+    Finished,
+    FinishReason,
+    Image,
+    ModelDelta,
+    ModelRequest,
+    Role,
+    TextPiece,
+    TokenCount,
+    Turn,
+)
 from chatter_grpc.core.runs.events import (
     Deltas,
     MessageDiscarded,
@@ -34,7 +45,7 @@ from chatter_grpc.core.runs.events import (
 )
 from chatter_grpc.core.runs.writer import FinishedMessage
 from chatter_grpc.core.usage import Usage
-from tests.support.asking import asking_of
+from tests.support.asking import WordSchemas, asking_of
 from tests.support.attempts import Written, new_writer
 from tests.support.catalogues import Catalogue
 from tests.support.images import PNG
@@ -161,6 +172,61 @@ async def test_a_cancelled_answer_is_not_passed_on(failing: bool) -> None:
     assert sum(len(chat.calls) for chat in chats) == (2 if failing else 1)
     (message,) = written.writer.messages
     assert (message.text, message.finish_reason) == ("Hel", FinishReason.CANCELLED)
+
+
+class Clumsy:
+    """A chat whose connection breaks as it is cancelled, which it then reports instead."""
+
+    provider = "scripted"
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Sequence[ModelDelta], None]:
+        yield (TextPiece("Hel"),)
+        self.called.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ProviderStreamBroken(provider="scripted") from None
+
+
+async def test_a_failure_that_a_cancellation_has_become_is_not_passed_on() -> None:
+    clumsy, second = Clumsy(), ScriptedChat(answer_script("x"))
+    asking = asking_of(Catalogue({"first": clumsy, "second": second}, fallbacks=chains(2)))
+    written = new_writer()
+    task = asyncio.create_task(write(asking, written))
+    await soon(clumsy.called.wait())
+    task.cancel()
+    with pytest.raises(ProviderStreamBroken):
+        await soon(task)
+    assert not second.calls
+    assert [message.finish_reason for message in written.writer.messages] == [FinishReason.CANCELLED]
+
+
+class SlowSchemas(WordSchemas):
+    """Checks that never end."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def fault_of(self, schema: str, answer: str) -> str | None:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_an_answer_that_is_cancelled_while_it_is_checked_is_kept_as_cancelled() -> None:
+    schemas = SlowSchemas()
+    asking = asking_of(Catalogue({"first": ScriptedChat(answer_script("red"))}), schemas)
+    written = new_writer()
+    task = asyncio.create_task(write(asking, written, schema="green"))
+    await soon(schemas.asked.wait())
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+    (message,) = written.writer.messages
+    assert (message.text, message.finish_reason) == ("red", FinishReason.CANCELLED)
 
 
 async def test_a_fallback_that_cannot_be_asked_this_is_passed_over() -> None:
