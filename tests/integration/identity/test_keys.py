@@ -75,7 +75,7 @@ async def test_a_new_key_opens_the_account_with_its_scopes(replica: Replica, ada
     issued = await make(replica, ada, ["runs:read", "chat:read"], name="Build server")
     assert (issued.key.name, issued.key.expires_at, issued.key.user_id) == ("Build server", None, ada.actor_id)
     caller = await caller_of(replica, issued)
-    assert (caller.actor_id, caller.scopes) == (ada.actor_id, {"runs:read", "chat:read"})
+    assert (caller.actor_id, caller.scopes) == (ada.actor_id, frozenset({"runs:read", "chat:read"}))
     assert await listed(replica, ada) == [issued.key.id]
 
 
