@@ -169,9 +169,7 @@ class Process:
         self.committer = GroupCommitter(self.log, self.wakeups.notify, commits)
         asking = asking_of(models)
         executor = executor or LangGraphEngine(asking)
-        self.supervisor = Supervisor(
-            name, self.storage, executor, self.committer, self.wakeups, runs, utc_now
-        )
+        self.supervisor = Supervisor(name, self.storage, executor, self.committer, self.wakeups, runs, utc_now)
         self.readers = Readers(self.storage, self.wakeups, self.supervisor.tail)
         self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, cancel_seconds)
         starting = Starting(self.storage, self.supervisor, self.runs, asking, self.wakeups, utc_now, limits)
