@@ -45,7 +45,16 @@ class GoogleStandIn(StandIn):
         return limit
 
     def error(self, status: int, code: str) -> web.Response:
-        error = {"code": status, "message": f"{code}: stand-in error", "status": _STATUSES.get(status, "UNAVAILABLE")}
+        error: dict[str, Any] = {
+            "code": status,
+            "message": f"{code}: stand-in error",
+            "status": _STATUSES.get(status, "UNAVAILABLE"),
+        }
+        if status == 429:
+            error["details"] = [
+                {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": []},
+                {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"},
+            ]
         return web.json_response({"error": error}, status=status)
 
     def answer(self, request: web.BaseRequest, response: web.StreamResponse, call: Call) -> Answer:

@@ -37,12 +37,6 @@ class Hosted:
     model: str
     keeps_alive: bool = True
     """Whether the protocol knows of something that only says that the connection is alive."""
-    reports_errors: bool = True
-    """Whether the integration sees an error within the stream, and not only that the stream ends."""
-    streams_usage_later: bool = False
-    """Whether usage comes after the reason for the end, and may be left out."""
-    stop: str = "stop"
-    """What the provider calls a stop."""
 
     @property
     def provider(self) -> str:
@@ -92,20 +86,11 @@ def aws() -> Aws:
 
 
 HOSTED = {
-    "anthropic": Hosted(standin=AnthropicStandIn, integration=Anthropic, model="claude-sonnet-4-6", stop="end_turn"),
-    "google": Hosted(
-        standin=GoogleStandIn, integration=Google, model="gemini-2.5-flash", keeps_alive=False, stop="STOP"
-    ),
+    "anthropic": Hosted(standin=AnthropicStandIn, integration=Anthropic, model="claude-sonnet-4-6"),
+    "google": Hosted(standin=GoogleStandIn, integration=Google, model="gemini-2.5-flash", keeps_alive=False),
     "ollama": Hosted(standin=OllamaStandIn, integration=Ollama, model="llama3.2"),
-    "mistral": Hosted(standin=MistralStandIn, integration=Mistral, model="mistral-small-latest", reports_errors=False),
-    "aws": Hosted(
-        standin=AwsStandIn,
-        integration=aws,
-        model="amazon.nova-lite-v1:0",
-        keeps_alive=False,
-        streams_usage_later=True,
-        stop="end_turn",
-    ),
+    "mistral": Hosted(standin=MistralStandIn, integration=Mistral, model="mistral-small-latest"),
+    "aws": Hosted(standin=AwsStandIn, integration=aws, model="amazon.nova-lite-v1:0", keeps_alive=False),
 }
 
 # The faults that a provider can have in mid-answer.

@@ -15,7 +15,7 @@ from aiohttp.typedefs import StrOrURL
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.http import HttpPool, ReadWatch, WaitExpired
 from chatter_grpc.adapters.models.retries import CallFailed, parse_retry_after
-from chatter_grpc.adapters.models.wire import error_code
+from chatter_grpc.adapters.models.wire import error_code, error_pause
 from chatter_grpc.core.errors import (
     ProviderRateLimited,
     ProviderRefused,
@@ -149,11 +149,14 @@ class Caller:
     async def _refusal(self, response: aiohttp.ClientResponse) -> CallFailed:
         provider, status = self._endpoint.provider, response.status
         try:
-            code = error_code(await self._error_body(response))
+            body = await self._error_body(response)
         finally:
             response.release()
+        code = error_code(body)
         _log.warning("%s answered with status %d %s", provider, status, code)
         retry_after = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+        if retry_after is None:
+            retry_after = error_pause(body)
         if status == 429:
             # A quota that is used up is no matter of seconds.
             error = ProviderRateLimited(provider=provider, retry_after=retry_after)

@@ -1,6 +1,7 @@
 """The OpenAI-compatible chat-completions format: requests as they are sent, chunks as far as they are read."""
 
 import json
+import re
 from base64 import b64encode
 from typing import Any, Final
 
@@ -107,6 +108,8 @@ def _response_format(schema: str) -> dict[str, Any]:
 class _ErrorDetail(msgspec.Struct):
     code: Any = None
     type: Any = None
+    status: Any = None
+    details: Any = None
 
 
 class _ErrorBody(msgspec.Struct):
@@ -115,11 +118,26 @@ class _ErrorBody(msgspec.Struct):
 
 def error_code(body: bytes) -> str:
     """Return the short code of an error answer, made safe for a log line; empty where there is none."""
-    try:
-        detail = msgspec.json.decode(body, type=_ErrorBody).error
-    except DECODE_ERRORS:
-        return ""
-    for code in (detail.code, detail.type):
+    detail = _error_in(body)
+    for code in (detail.code, detail.type, detail.status):
         if isinstance(code, str) and len(code) <= 64 and code.isascii() and code.replace("_", "").isalnum():
             return code
     return ""
+
+
+def error_pause(body: bytes) -> float | None:
+    """Return the pause in seconds that an error answer asks for in its body, as Google does; ``None`` without one."""
+    details = _error_in(body).details
+    for detail in details if isinstance(details, list) else ():
+        match detail:
+            # google.rpc.RetryInfo, with a duration as in "34.5s".
+            case {"retryDelay": str(delay)} if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,9})?s", delay):
+                return float(delay[:-1])
+    return None
+
+
+def _error_in(body: bytes) -> _ErrorDetail:
+    try:
+        return msgspec.json.decode(body, type=_ErrorBody).error
+    except DECODE_ERRORS:
+        return _ErrorDetail()

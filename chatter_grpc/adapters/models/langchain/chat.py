@@ -75,7 +75,7 @@ class LangChainChat:
             chunks = integration.chunks(model, messages, options)
             try:
                 while (chunk := await self._next(chunks, line, answer)) is not None:
-                    if batch := answer.feed(chunk):
+                    if batch := self._read(chunk, answer):
                         yield batch
                     self._go_on(answer, line)
                 if answer.finish_reason is None:
@@ -106,11 +106,20 @@ class LangChainChat:
         # Not from the error, which may quote what was said. A text that is complete lacks its usage at most.
         if answer.finish_reason is not None:
             return None
-        if line.failure is None:
-            _log.info("%s: an answer could not be read: %s", self.provider, kind.__name__)
-            broken = ProviderStreamBroken(provider=self.provider)
-            raise CallFailed(broken, may_pass=not self._is_unreadable(kind))
-        raise line.failure
+        raise line.failure or self._unread(kind)
+
+    def _read(self, chunk: ChatGenerationChunk, answer: ChunkReader) -> list[ModelDelta]:
+        """Return the deltas of a chunk; raises ``CallFailed`` for one that is none."""
+        try:
+            return answer.feed(chunk)
+        except _UNREADABLE as error:
+            kind = type(error)
+        raise self._unread(kind)
+
+    def _unread(self, kind: type[Exception]) -> CallFailed:
+        """Return the failure on an answer that an integration, or we, cannot make sense of."""
+        _log.info("%s: an answer could not be read: %s", self.provider, kind.__name__)
+        return CallFailed(ProviderStreamBroken(provider=self.provider), may_pass=not self._is_unreadable(kind))
 
     def _is_unreadable(self, kind: type[Exception]) -> bool:
         """Whether bytes could not be read, rather than that the provider reported an error in them."""

@@ -60,6 +60,5 @@ class Mistral(OverHttpx):
     def finish_reason(self, chunk: ChatGenerationChunk) -> FinishReason | None:
         """Return why the answer ended; see ``Integration.finish_reason``."""
         name = chunk.message.response_metadata.get("finish_reason")
-        if name == "error":
-            raise ValueError("the provider gave the answer up")
-        return reason_named(name, _REASONS)
+        # An answer that the provider gave up has not ended.
+        return None if name == "error" else reason_named(name, _REASONS)

@@ -19,7 +19,7 @@ from chatter_grpc.core.errors import (
 from tests.support.chats import KEY, Pauses, failure_of
 from tests.support.clock import Clock
 from tests.support.deltas import ask, deltas_of, text_of
-from tests.support.hosted import BREAKS, SECRET, Hosted, MakeHostedChat
+from tests.support.hosted import BREAKS, HOSTED, SECRET, Hosted, MakeHostedChat
 from tests.support.openai_plans import Fault, Plan
 from tests.support.standin import StandIn
 
@@ -76,6 +76,26 @@ async def test_a_rate_limit_is_waited_for_as_long_as_asked_and_told_where_it_sta
     assert isinstance(error, ProviderRateLimited)
     assert error.retry_after == 4.0
     assert [int(seconds) for seconds in pauses.seconds] == [4, 4]
+
+
+async def test_a_pause_that_google_asks_for_in_the_body_is_waited_for(pool: HttpPool, pauses: Pauses) -> None:
+    hosted = HOSTED["google"]
+    async with hosted.standin(api_key=KEY) as standin:
+        chat = await hosted.chat(standin, pool, pauses=pauses)
+        standin.plan(*[Plan(status=429)] * 3)
+        error, _ = await failure_of(chat, ask("hello", model=hosted.named()), provider="google")
+    assert error.retry_after == 3.5
+    assert (len(pauses.seconds), min(pauses.seconds) >= 3.5) == (2, True)
+
+
+async def test_an_answer_that_mistral_gives_up_is_a_broken_stream(pool: HttpPool) -> None:
+    hosted = HOSTED["mistral"]
+    async with hosted.standin(api_key=KEY) as standin:
+        chat = await hosted.chat(standin, pool)
+        standin.plan(Plan(tokens=2, finish_reason="error"))
+        error, deltas = await failure_of(chat, ask("hello", model=hosted.named()), provider="mistral")
+    assert isinstance(error, ProviderStreamBroken)
+    assert text_of(deltas) == "w0 w1"
 
 
 async def test_too_long_a_pause_is_told_instead_of_waited(
