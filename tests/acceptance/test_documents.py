@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,16 @@ def test_links_between_documents_lead_to_files(name: str) -> None:
         if not (link := piece.partition(")")[0]).startswith(("http", "#", "mailto"))
     }
     assert not {target for target in targets if not (folder / target).exists()}
+
+
+def test_the_fold_among_the_concepts_is_that_of_the_clients() -> None:
+    (shown,) = [fence.content for fence in fences_of("docs/concepts.md") if fence.kind == "python"]
+    names: dict[str, Any] = {}
+    exec(shown.partition("\ndigest =")[0], names)
+    cases = json.loads((ROOT / "clients" / "fold_cases.json").read_text())["cases"]
+    for case in [case for case in cases if "fault" not in case]:
+        finished = {message["id"]: message["text"] for message in case["messages"] if message["finished"]}
+        assert names["fold"](case["events"]) == finished, case["name"]
 
 
 def test_a_block_that_is_not_marked_would_be_found() -> None:

@@ -112,6 +112,7 @@ async def test_calls_runs_models_and_commits_are_counted(server: Served, ada: Ac
     assert after.of("database_connections_limit") == 10
 
 
+@pytest.mark.platform("T21")
 async def test_commits_and_the_loops_lateness_are_measured(server: Served, ada: Account) -> None:
     await converse(ada.client, f"The garden has {'many and ' * 40} green trees. What has the garden?")
     for name in ("loop_lag_seconds_count", "commit_duration_seconds_count", "commit_events_sum"):
