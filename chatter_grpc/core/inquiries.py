@@ -55,7 +55,7 @@ def request_for(info: ModelInfo, inquiry: Inquiry) -> ModelRequest:
         max_tokens = min(max_tokens, info.max_output_tokens)
     prompt = settings.system_prompt or ""
     if schema and not info.structured_output:
-        prompt = "\n\n".join(filter(None, (prompt, _INSTRUCTION, schema)))
+        prompt = with_schema(prompt, schema)
     request = ModelRequest(
         model=info.name,
         turns=inquiry.turns if info.takes_images else tuple(map(in_words, inquiry.turns)),
@@ -65,6 +65,11 @@ def request_for(info: ModelInfo, inquiry: Inquiry) -> ModelRequest:
         response_schema=schema if schema and info.structured_output else None,
     )
     return _fitted(info, request, begin)
+
+
+def with_schema(system_prompt: str, schema: str) -> str:
+    """Return a system prompt that asks for a schema to be kept, for who is not held to it."""
+    return "\n\n".join(filter(None, (system_prompt, _INSTRUCTION, schema)))
 
 
 def corrected(info: ModelInfo, request: ModelRequest, answer: str, fault: str) -> ModelRequest:

@@ -15,13 +15,15 @@ from tests.support.deltas import ask, deltas_of
 from tests.support.hosted import HOSTED
 from tests.support.openai_plans import Fault, Plan
 
+SCHEMA = '{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false}'
+
 
 async def call_all() -> None:
     pool = HttpPool(max_connections=5)
     for hosted in HOSTED.values():
         async with hosted.standin(api_key=KEY) as standin:
             chat = await hosted.chat(standin, pool)
-            request = ask("hello", model=hosted.named(), response_schema="{}", temperature=0.5, max_tokens=9)
+            request = ask("hello", model=hosted.named(), response_schema=SCHEMA, temperature=0.5, max_tokens=9)
             # One that is closed, too, since what is done then may be as new.
             standin.plan(Plan(reasoning=("Hm.",)), Plan(tokens=5, fault=Fault.STALL, after=2))
             before = set(sys.modules)

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.outputs import ChatGenerationChunk
@@ -16,6 +16,7 @@ from chatter_grpc.adapters.models.langchain.integrations import (
     require,
 )
 from chatter_grpc.adapters.models.langchain.line import LineTransport
+from chatter_grpc.adapters.models.strict_schema import can_be_strict
 from chatter_grpc.core.models import FinishReason, ModelRequest
 
 _CLIENT: Final = "_async_client"
@@ -61,6 +62,10 @@ class Anthropic(OverHttpx):
         model.__dict__[_CLIENT] = client
         return model
 
+    def holds_to(self, schema: dict[str, Any]) -> bool:
+        """Those of strict mode that the SDK can bring into its form are taken; see ``Integration.holds_to``."""
+        return can_be_strict(schema) and _taken(schema) is not None
+
     def options(self, request: ModelRequest) -> dict[str, Any]:
         """Return the arguments of a call; see ``Integration.options``."""
         options: dict[str, Any] = {}
@@ -69,10 +74,19 @@ class Anthropic(OverHttpx):
         if request.max_tokens is not None:
             options["max_tokens"] = request.max_tokens
         if request.response_schema is not None:
-            schema = json.loads(request.response_schema)
+            schema = _taken(json.loads(request.response_schema))
             options["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         return options
 
     def finish_reason(self, chunk: ChatGenerationChunk) -> FinishReason | None:
         """Return why the answer ended; see ``Integration.finish_reason``."""
         return reason_named(chunk.message.response_metadata.get("stop_reason"), _REASONS)
+
+
+def _taken(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a schema as the API takes it, bounds and patterns in words; ``None`` where the SDK knows no way."""
+    sdk = importlib.import_module("anthropic")
+    try:
+        return cast(dict[str, Any], sdk.transform_schema(schema))
+    except (ValueError, TypeError, AssertionError):
+        return None

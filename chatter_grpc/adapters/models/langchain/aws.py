@@ -16,6 +16,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.langchain.integrations import ModelRefused, make_model, reason_named, require
 from chatter_grpc.adapters.models.langchain.line import Line, current_line
+from chatter_grpc.adapters.models.strict_schema import can_be_strict
 from chatter_grpc.core.models import FinishReason, ModelRequest
 
 MOST_CALLS: Final = 200
@@ -87,6 +88,10 @@ class Aws:
             self._client = model.client
             self._client.meta.events.register(_CALL, _send)
         return cast(BaseChatModel, model)
+
+    def holds_to(self, schema: dict[str, Any]) -> bool:
+        """Those of strict mode are taken; see ``Integration.holds_to``."""
+        return can_be_strict(schema)
 
     def options(self, request: ModelRequest) -> dict[str, Any]:
         """Return the arguments of a call; see ``Integration.options``."""

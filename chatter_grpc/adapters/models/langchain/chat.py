@@ -1,9 +1,11 @@
 """The models of one provider, streamed through its LangChain integration."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from langchain_core.language_models import BaseChatModel
@@ -18,6 +20,7 @@ from chatter_grpc.adapters.models.langchain.line import Line, on_line
 from chatter_grpc.adapters.models.langchain.messages import messages_of
 from chatter_grpc.adapters.models.retries import CallFailed, Retries
 from chatter_grpc.core.errors import ProviderStreamBroken
+from chatter_grpc.core.inquiries import with_schema
 from chatter_grpc.core.models import ModelDelta, ModelRequest
 
 # The usage follows the last piece at once; a provider that forgets to say that it is done is not waited for longer.
@@ -66,6 +69,7 @@ class LangChainChat:
         """Stream an answer; see ``ChatModel.stream``. ``Finished`` is always the last delta."""
         integration = self._integration
         model = self._models[request.model.removeprefix(f"{self.provider}/")]
+        request = self._with_schema_in_words(request)
         messages, options = messages_of(request), integration.options(request)
         attempt = 0
         while True:
@@ -93,6 +97,13 @@ class LangChainChat:
                 await line.close()
                 await _wind_up(chunks)
             await self._sleep(pause)
+
+    def _with_schema_in_words(self, request: ModelRequest) -> ModelRequest:
+        """Return a request whose schema stands in the prompt where the provider would refuse it."""
+        schema = request.response_schema
+        if schema is None or self._integration.holds_to(json.loads(schema)):
+            return request
+        return replace(request, system_prompt=with_schema(request.system_prompt, schema), response_schema=None)
 
     async def _next(
         self, chunks: AsyncIterator[ChatGenerationChunk], line: Line, answer: ChunkReader

@@ -38,6 +38,10 @@ class Integration(Protocol):
         """
         ...
 
+    def holds_to(self, schema: dict[str, Any]) -> bool:
+        """Whether the provider takes a JSON Schema to hold its answer to; else it is asked for in words."""
+        ...
+
     def options(self, request: ModelRequest) -> dict[str, Any]:
         """Return the arguments of a call; what a request leaves open is left out."""
         ...
@@ -87,6 +91,10 @@ class OverHttpx:
     """What the integrations share whose clients are those of httpx, which take our transport."""
 
     unreadable: tuple[str, ...] = ()
+
+    def holds_to(self, schema: dict[str, Any]) -> bool:
+        """Any schema is taken; see ``Integration.holds_to``."""
+        return True
 
     def chunks(
         self, model: BaseChatModel, messages: Sequence[BaseMessage], options: Mapping[str, Any]

@@ -10,6 +10,7 @@ from langchain_core.outputs import ChatGenerationChunk
 from chatter_grpc.adapters.models.endpoint import EndpointConfig
 from chatter_grpc.adapters.models.langchain.integrations import OverHttpx, make_model, reason_named, require
 from chatter_grpc.adapters.models.langchain.line import LineTransport
+from chatter_grpc.adapters.models.strict_schema import can_be_strict
 from chatter_grpc.core.models import FinishReason, ModelRequest
 
 _REASONS: Final = {"length": FinishReason.LENGTH, "model_length": FinishReason.LENGTH}
@@ -53,8 +54,9 @@ class Mistral(OverHttpx):
         if request.max_tokens is not None:
             options["max_tokens"] = request.max_tokens
         if request.response_schema is not None:
-            schema = {"name": "answer", "schema": json.loads(request.response_schema), "strict": True}
-            options["response_format"] = {"type": "json_schema", "json_schema": schema}
+            schema = json.loads(request.response_schema)
+            named = {"name": "answer", "schema": schema, "strict": can_be_strict(schema)}
+            options["response_format"] = {"type": "json_schema", "json_schema": named}
         return options
 
     def finish_reason(self, chunk: ChatGenerationChunk) -> FinishReason | None:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from chatter_grpc.adapters.models.http import HttpPool
 from chatter_grpc.adapters.models.langchain.chat import LangChainChat
 from chatter_grpc.core.models import Image, ModelRequest, Role, Turn
+from tests.support.chats import KEY
 from tests.support.deltas import ask, deltas_of, text_of
-from tests.support.hosted import Hosted
+from tests.support.hosted import HOSTED, Hosted
 from tests.support.standin import StandIn
 
 SNOW = "three \N{SNOWMAN}"
@@ -176,6 +178,29 @@ async def test_a_schema_reaches_the_provider(hosted: Hosted, hosted_chat: LangCh
         case _:
             sent = json.loads(body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"])
     assert sent == SCHEMA
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "additionalProperties": {"type": "string"}},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object", "properties": {"a": {}}, "required": ["a"], "additionalProperties": False},
+        {"type": "object", "properties": {"a": {"type": ["string", "null"]}}, "required": ["a"]}
+        | {"additionalProperties": False},
+    ],
+)
+async def test_a_schema_that_anthropic_would_refuse_is_asked_for_in_words(
+    pool: HttpPool, schema: dict[str, Any]
+) -> None:
+    hosted, text = HOSTED["anthropic"], json.dumps(schema)
+    async with hosted.standin(api_key=KEY) as standin:
+        chat = await hosted.chat(standin, pool)
+        await deltas_of(chat, ask("Which?", model=hosted.named(), response_schema=text, system_prompt="Be brief."))
+    body = standin.calls[0].body
+    assert "output_config" not in body
+    assert body["system"].startswith("Be brief.\n\n")
+    assert body["system"].endswith(text)
 
 
 async def test_a_very_long_conversation_is_sent(hosted: Hosted, hosted_chat: LangChainChat, standin: StandIn) -> None:
