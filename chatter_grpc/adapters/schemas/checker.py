@@ -25,6 +25,10 @@ class WorkerLost(Exception):
     """The process ended or said nothing instead of answering."""
 
 
+class WorkerBroken(Exception):
+    """The process did not even start: something is wrong with the installation or the machine."""
+
+
 class SchemaChecker:
     """Implements ``AnswerSchemas`` with jsonschema, at most ``workers`` checks at a time; others wait."""
 
@@ -69,18 +73,21 @@ class SchemaChecker:
             self._busy.add(each)
             if self._closed:
                 each.interrupt()
+        fault: str | None = _TOO_MUCH
         alive = False
         try:
-            fault = each.ask(request, self._wall_seconds)
-            alive = True
+            fault, alive = each.ask(request, self._wall_seconds), True
         except WorkerLost:
-            fault = _TOO_MUCH
-        with self._lock:
-            self._busy.remove(each)
-            if alive and not self._closed:
-                self._idle.append(each)
-                return fault
-        each.kill()
+            if not (each.started or self._closed):
+                raise WorkerBroken from None
+        finally:
+            with self._lock:
+                self._busy.remove(each)
+                kept = alive and not self._closed
+                if kept:
+                    self._idle.append(each)
+            if not kept:
+                each.kill()
         return fault
 
 
@@ -100,6 +107,7 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
+        self.started = False
         os.set_blocking(self._in.fileno(), False)
 
     @property
@@ -111,6 +119,9 @@ class Worker:
         """Return the fault that the process finds, within a time; raises ``WorkerLost``."""
         deadline = time.monotonic() + seconds
         try:
+            if not self.started:
+                self._read(LENGTH_BYTES, deadline)
+                self.started = True
             self._write(len(request).to_bytes(LENGTH_BYTES, "big") + request, deadline)
             size = int.from_bytes(self._read(LENGTH_BYTES, deadline), "big")
             reply = json.loads(self._read(size, deadline))

@@ -1,8 +1,9 @@
 """The program of a process that checks schemas and answers, so that a hostile schema can cost no more than a process.
 
 It reads requests from its standard input and writes replies to its standard output, each a JSON object behind its
-length in eight bytes: ``{"schema": text, "answer": text or null}``, and ``{"fault": text or null}``. A request whose
-work takes more processor time than allowed ends the process by SIGPROF, one that takes more memory by itself.
+length in eight bytes: ``{"schema": text, "answer": text or null}``, and ``{"fault": text or null}``. Before the first
+one it says that it has started, by an empty reply. A request whose work takes more processor time than allowed ends the
+process by SIGPROF, one that takes more memory by itself.
 """
 
 import json
@@ -104,7 +105,9 @@ def _shown(error: Any) -> str:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until there are no more."""
+    """Say that it has started, and answer requests until there are no more."""
+    replies.write(bytes(LENGTH_BYTES))
+    replies.flush()
     while head := requests.read(LENGTH_BYTES):
         request = json.loads(requests.read(int.from_bytes(head, "big")))
         signal.setitimer(signal.ITIMER_PROF, PROCESSOR_SECONDS)
@@ -117,5 +120,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    memory = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     serve(sys.stdin.buffer, sys.stdout.buffer)

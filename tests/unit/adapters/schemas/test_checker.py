@@ -5,13 +5,14 @@ import json
 import os
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import psutil
 import pytest
 
-from chatter_grpc.adapters.schemas.checker import SchemaChecker, Worker, WorkerLost
+from chatter_grpc.adapters.schemas.checker import SchemaChecker, Worker, WorkerBroken, WorkerLost
 from chatter_grpc.adapters.schemas.worker import fault_of_answer, fault_of_schema
 from chatter_grpc.core.schemas import SchemaRefused
 from tests.support.waiting import until
@@ -172,6 +173,16 @@ async def test_checks_under_way_end_when_it_is_closed() -> None:
     await checker.close()
     assert TOO_MUCH in (await checking or "")
     assert not workers()
+
+
+async def test_a_process_that_does_not_start_is_no_fault_of_the_answer(
+    monkeypatch: pytest.MonkeyPatch, checker: SchemaChecker
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(WorkerBroken):
+            await checker.fault_of("{}", "1")
+    assert await checker.fault_of("{}", "1") is None
 
 
 async def test_a_process_that_says_nothing_is_given_up() -> None:
