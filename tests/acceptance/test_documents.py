@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,26 @@ def test_what_stands_in_a_document_works(name: str, tmp_path: Path) -> None:
     directory.mkdir()
     fences = fences_of(name)
     blocks = blocks_of(fences, directory)
-    with serving(tmp_path, data_dir=data, metrics_listen="0", log_format="json") as (process, address):
-        shell = environment({"data_dir": data, "listen": address})
-        path = os.pathsep.join([str(commands(tmp_path)), str(Path(sys.executable).parent), shell["PATH"]])
-        (directory / ".venv").symlink_to(tmp_path / "commands")
-        given = {"PATH": path, "ADDRESS": address, "METRICS": metrics_of(process)}
-        outcomes = run_blocks(blocks, directory, {**shell, **given})
+    path = os.pathsep.join([str(commands(tmp_path)), str(Path(sys.executable).parent), os.environ["PATH"]])
+    (directory / ".venv").symlink_to(tmp_path / "commands")
+    with ExitStack() as stack:
+        given = {"PATH": path}
+        settings = {"data_dir": data}
+        if needs_server(fences):
+            server = serving(tmp_path, data_dir=data, metrics_listen="0", log_format="json")
+            process, settings["listen"] = stack.enter_context(server)
+            given |= {"ADDRESS": settings["listen"], "METRICS": metrics_of(process)}
+        outcomes = run_blocks(blocks, directory, {**environment(settings), **given})
     for block, outcome in zip(blocks, outcomes, strict=True):
         told = f"{block.section}\n{block.commands}\n{outcome.out}\n{outcome.err}"
         assert outcome.code == 0, told
         missing = missing_documents if block.kind == "json" else missing_lines
         assert not missing(block.expected, outcome.out), told
+
+
+def needs_server(fences: list[Fence]) -> bool:
+    """Whether anything of a document is about a server."""
+    return any("ADDRESS" in fence.content or fence.kind in {"sh", "bash"} for fence in fences)
 
 
 def commands(directory: Path) -> Path:
