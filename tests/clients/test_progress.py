@@ -124,6 +124,25 @@ def test_it_gives_up_with_the_place_to_go_on_from() -> None:
     assert caught.value.place == Place(run_id="run_1", cursor="c1", fold=progress.fold, request=REQUEST)
 
 
+def test_the_time_that_a_reader_takes_is_not_held_against_the_run() -> None:
+    clock = Hand()
+    progress = begun(clock, give_up_after=60)
+    progress.take(first_frame())
+    clock.now += 3600
+    assert progress.patience() == Resumption().silence
+    assert progress.pause(CUT) > 0
+
+
+def test_a_run_that_is_silent_is_waited_for_as_long_as_there_is_patience() -> None:
+    clock = Hand()
+    progress = begun(clock, give_up_after=60, silence=45)
+    assert progress.patience() == 45
+    clock.now += 40
+    assert progress.patience() == pytest.approx(20)
+    clock.now += 40
+    assert progress.patience() == 1.0
+
+
 def test_there_is_a_try_just_before_it_gives_up() -> None:
     clock = Hand()
     progress = begun(clock, give_up_after=60, first_pause=50, longest_pause=50)

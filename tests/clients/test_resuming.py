@@ -6,7 +6,7 @@ import pytest
 
 from chatter_client import ChatterError, Client, GaveUp, Resumption, Session, connect
 from chatter_client.aio import RunStream
-from chatter_client.contract import run_pb2
+from chatter_client.contract import chat_service_pb2, run_pb2
 from tests.support.client_accounts import PASSWORD, QUESTION, new_conversation, stored_texts
 from tests.support.served import Served
 from tests.support.tcp_proxy import TcpProxy
@@ -182,6 +182,18 @@ async def test_a_reader_that_is_cancelled_can_read_on(client: Client, conversati
     await asyncio.wait([reading])
     await stream.read_to_end()
     await is_whole(client, stream)
+
+
+async def test_any_request_that_starts_a_run_is_read_alike(client: Client, conversation_id: str) -> None:
+    first = client.send(conversation_id, QUESTION)
+    await first.read_to_end()
+    message_id = next(iter(first.fold.messages))
+    request = chat_service_pb2.RegenerateMessageRequest(request_id="again", message_id=message_id)
+    second = client.start(request)
+    fold = await second.read_to_end()
+    assert fold.end is not None
+    assert fold.end.WhichOneof("event") == "completed"
+    assert fold.messages.keys() != first.fold.messages.keys()
 
 
 async def test_a_refusal_is_an_error_with_its_reason(client: Client) -> None:

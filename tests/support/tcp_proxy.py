@@ -52,7 +52,7 @@ class TcpProxy:
         try:
             yield self
         finally:
-            self.refuse()
+            self._run(self._finish())
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join()
             self._loop.close()
@@ -72,6 +72,16 @@ class TcpProxy:
             self._server.close()
             self._server = None
         await self._cut()
+
+    async def _finish(self) -> None:
+        await self._refuse()
+        # A connection may have been taken just before.
+        await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     async def _cut(self) -> None:
         carrying = tuple(self._carrying)

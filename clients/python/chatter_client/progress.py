@@ -81,6 +81,7 @@ class Progress:
         self._chance = chance
         self._tries = 0
         self._handed_off = False
+        self._delivered = False
 
     @property
     def place(self) -> Place:
@@ -93,7 +94,13 @@ class Progress:
         return self.fold.end is not None
 
     def patience(self) -> float:
-        """Return how long to wait for a frame, in seconds, at most until it is time to give up."""
+        """Return how long to wait for the frame that is now asked for, in seconds, at most until it is time to give up.
+
+        What the reader has done since it was given events is not time that the run was silent.
+        """
+        if self._delivered:
+            self.news = self._clock()
+            self._delivered = False
         left = self.news + self.resumption.give_up_after - self._clock()
         # A try that was begun has a moment to succeed.
         return max(min(self.resumption.silence, left), 1.0)
@@ -111,6 +118,7 @@ class Progress:
         if frame.events or control == "heartbeat":
             self.news = self._clock()
             self._tries = 0
+        self._delivered = bool(frame.events)
         self._handed_off = control == "hand_off"
         try:
             self.fold.take(frame.events)

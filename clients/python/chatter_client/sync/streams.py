@@ -121,6 +121,9 @@ class SyncRunStream:
             elif self._watchdog is not None:
                 self._watchdog.feed(self._progress.patience())
             frame = next(self._call, None)
+            if self._watchdog is not None:
+                # What the reader does with the frame may take its time.
+                self._watchdog.rest()
         except ChatterError as error:
             self._pause(error)
         else:

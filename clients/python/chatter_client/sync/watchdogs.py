@@ -3,6 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
+
+# How late it may bark at most, where it was told to wait for less than before.
+LOOKING_SECONDS: Final = 5.0
 
 
 class Watchdog:
@@ -10,7 +14,7 @@ class Watchdog:
 
     def __init__(self, bark: Callable[[], object], seconds: float) -> None:
         self._bark = bark
-        self._until = time.monotonic() + seconds
+        self._until: float | None = time.monotonic() + seconds
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="chatter watchdog", daemon=True).start()
 
@@ -18,12 +22,20 @@ class Watchdog:
         """Be quiet for so long."""
         self._until = time.monotonic() + seconds
 
+    def rest(self) -> None:
+        """Be quiet until it is fed again."""
+        self._until = None
+
     def stop(self) -> None:
         """Watch no longer."""
         self._stopped.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(max(self._until - time.monotonic(), 0.01)):
-            if time.monotonic() >= self._until:
+        while True:
+            until = self._until
+            left = LOOKING_SECONDS if until is None else until - time.monotonic()
+            if left <= 0:
                 self._bark()
+                return
+            if self._stopped.wait(min(left, LOOKING_SECONDS)):
                 return
