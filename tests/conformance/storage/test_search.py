@@ -75,6 +75,29 @@ async def test_messages_come_back_as_they_were_stored_the_latest_first(storage: 
     assert await find(storage, owner_id, "blue") == []
 
 
+async def test_phrases_exclusions_and_beginnings_are_found_as_they_are_meant(storage: Storage) -> None:
+    conversation, _ = await store_texts(storage, "the red house", "house, red and green", "Redder houses")
+    for query, found in (
+        ("red", [2, 1]),
+        ("red*", [3, 2, 1]),
+        ('"red house"', [1]),
+        ('"house red"', [2]),
+        ('"red hous"', []),
+        ('"red hous"*', [1]),
+        ('"redder hous"*', [3]),
+        ("red -green", [1]),
+        ("red -gree*", [1]),
+        ('hous* -"red house"', [3, 2]),
+        ('red -"house green"', [2, 1]),
+    ):
+        assert [message.index for message in await find(storage, conversation.owner_id, query)] == found, query
+    for title, description in (("red house", "green"), ("red", "house")):
+        await store_conversation(storage, conversation.owner_id, title=title, description=description)
+    for query, titles in (('"red house"', ["red house"]), ("red house", ["red house", "red"]), ("red -green", ["red"])):
+        made = await find_conversations(storage, conversation.owner_id, query)
+        assert [each.title for each in made] == titles, query
+
+
 @OFTEN
 @given(texts=st.lists(TEXTS, max_size=4), query=QUERIES)
 async def test_what_is_found_is_what_the_query_matches(storage: Storage, texts: Sequence[str], query: str) -> None:
