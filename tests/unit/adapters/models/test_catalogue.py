@@ -43,15 +43,12 @@ def test_exactly_what_is_listed_is_offered_in_the_order_of_names() -> None:
 
 
 def test_a_model_comes_with_what_is_known_of_it() -> None:
-    models = catalogue(endpoint("openai", "gpt-4o"), endpoint("local", "llama"), further={"p/m": Further()})
+    chat = ScriptedChat(answer_script("x"), provider="p")
+    models = catalogue(endpoint("openai", "gpt-4o"), endpoint("local", "llama"), further={"p/m": chat})
     assert models.resolve("openai/gpt-4o").info == FACTS.info_of("openai/gpt-4o", "openai")
     assert models.resolve("openai/gpt-4o").info.takes_images
     assert models.resolve("local/llama").info == ModelInfo(name="local/llama", provider="local")
     assert models.resolve("p/m").info == ModelInfo(name="p/m", provider="p")
-
-
-def Further() -> ScriptedChat:  # noqa: N802
-    return ScriptedChat(answer_script("x"), provider="p")
 
 
 def test_a_model_has_the_fallbacks_that_are_listed_for_it_and_no_others() -> None:
