@@ -29,7 +29,8 @@ class OwnerTurnRow(Stored):
 
 
 def _is(state: RunState) -> Any:
-    # Not a parameter: an index of these rows alone is for statements that say so.
+    # Not a parameter: an index of some rows alone is for statements that say so. SQLite uses one only where its own
+    # condition is asked for, not where it follows; hence _ACTIVE beside _AT_WORK.
     return RunRow.state == literal_column(f"'{state.value}'")
 
 
@@ -53,7 +54,7 @@ _NEXT_WAITING: Final = (
 )
 _WAITING: Final = _FIRST_WAITING.union_all(select(_NEXT_WAITING).where(_FIRST_WAITING.c.owner_id.is_not(None)))
 _COUNT: Final = (
-    select(func.count()).where(RunRow.owner_id == OwnerRow.id, _AT_WORK).correlate(OwnerRow).scalar_subquery()
+    select(func.count()).where(RunRow.owner_id == OwnerRow.id, _ACTIVE, _AT_WORK).correlate(OwnerRow).scalar_subquery()
 )
 _WHOSE_TURN: Final = (
     select(OwnerRow.id)
@@ -75,7 +76,10 @@ _OLDEST: Final = (
     .cte("oldest")
 )
 _COUNT_OF_ONE: Final = (
-    select(func.count()).where(RunRow.owner_id == bindparam("owner"), _AT_WORK).correlate(None).scalar_subquery()
+    select(func.count())
+    .where(RunRow.owner_id == bindparam("owner"), _ACTIVE, _AT_WORK)
+    .correlate(None)
+    .scalar_subquery()
 )
 _CLAIM: Final = (
     update(RunRow.table())

@@ -9,7 +9,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from chatter_grpc.adapters.sql.columns import Among
 from chatter_grpc.adapters.sql.run_log import add_batches
-from chatter_grpc.adapters.sql.run_rows import RunRow
+from chatter_grpc.adapters.sql.run_rows import ACTIVE, RunRow
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.core.runs.events import Batch, Entry, RunCancelled
 from chatter_grpc.core.runs.run import RunState
@@ -36,7 +36,13 @@ def _end_pending(chosen: Among) -> ReturningUpdate[str, int, int]:
 def _ask(chosen: Among) -> ReturningUpdate[str]:
     return (
         update(RunRow.table())
-        .where(chosen, RunRow.state == literal_column(f"'{RunState.RUNNING}'"), RunRow.cancel_requested_at.is_(None))
+        .where(
+            chosen,
+            # SQLite uses an index of some rows alone where its own condition is asked for, not where it follows.
+            ACTIVE,
+            RunRow.state == literal_column(f"'{RunState.RUNNING}'"),
+            RunRow.cancel_requested_at.is_(None),
+        )
         .values(cancel_requested_at=bindparam("at"))
         .returning(RunRow.id)
     )

@@ -126,6 +126,17 @@ async def test_owners_take_turns_where_one_run_is_at_work_at_a_time(storage: Sto
     assert [set(order[:2]), set(order[2:4]), set(order[4:])] == [{rich, poor}, {rich, poor}, {rich}]
 
 
+async def test_whoever_has_less_at_work_goes_first_also_after_a_turn(storage: Storage) -> None:
+    busy, idle = [(await store_user(storage)).id for _ in range(2)]
+    await queue(storage, idle, 2)
+    run = await claim(storage)
+    assert run is not None
+    assert await finish_run(storage, run)
+    await start_run(storage, await store_conversation(storage, busy))
+    await queue(storage, busy, 1)
+    assert [await claimed(storage), await claimed(storage)] == [idle, busy]
+
+
 async def test_an_owner_at_the_limit_waits_and_others_do_not(storage: Storage) -> None:
     full, other = [(await store_user(storage)).id for _ in range(2)]
     attached = await start_run(storage, await store_conversation(storage, full))
