@@ -1,14 +1,16 @@
 """A server that stops, dies and comes back under a client that is reading."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from chatter_client import Resumption, Session, connect
+from chatter_client import Interruption, Resumption, Session, connect
 from chatter_client.contract import error_reason_pb2
-from tests.support.client_accounts import PASSWORD, QUESTION, new_conversation, new_login, stored_texts
+from tests.support.client_accounts import LONG_QUESTION, PASSWORD, QUESTION, new_conversation, new_login, stored_texts
+from tests.support.databases import PostgresDatabases
 from tests.support.served import served
 from tests.support.tcp_proxy import TcpProxy
 
@@ -51,3 +53,32 @@ async def test_a_stream_goes_on_with_the_server_that_comes_after(
     assert {key: message.text for key, message in fold.messages.items()} == stored
     if fold.end.WhichOneof("event") == "failed":
         assert fold.end.failed.reason == error_reason_pb2.ERROR_REASON_RUN_INTERRUPTED
+
+
+async def test_a_server_that_stops_hands_its_readers_to_another_one(
+    tmp_path: Path, way: TcpProxy, postgres_databases: PostgresDatabases
+) -> None:
+    """The run is at work on one server, and read at the other one, which stops: no error, no pause, no gap."""
+    breaks: list[Interruption] = []
+    with postgres_databases.fresh() as url, served(tmp_path / "stays", database_url=url) as stays:
+        async with connect(stays.address) as anyone:
+            session = Session(login=await new_login(anyone), password=PASSWORD)
+        async with (
+            connect(stays.address, credentials=session) as starter,
+            connect(way.address, credentials=session, listener=breaks.append) as reader,
+        ):
+            with served(tmp_path / "stops", database_url=url) as stops:
+                way.mend(stops.address)
+                begun = starter.send(await new_conversation(starter), LONG_QUESTION)
+                await anext(begun)
+                stream = reader.watch(begun.run_id)
+                await anext(stream)
+                way.target = stays.address
+                await asyncio.gather(asyncio.to_thread(stops.process.stop), stream.read_to_end())
+            fold = await begun.read_to_end()
+            assert stream.fold.text == fold.text
+            assert {key: message.text for key, message in stream.fold.messages.items()} == await stored_texts(
+                starter, fold.conversation_id
+            )
+    assert breaks[0].cause is None
+    assert breaks[0].pause == 0.0
