@@ -134,8 +134,10 @@ class Aws:
                 await _leave(line, step)
                 raise
             if not step.done():
+                # Before the line is closed, which is a failure of its own to who uses it.
+                failure = line.expire()
                 await _leave(line, step)
-                raise line.expire()
+                raise failure
             chunk = step.result()
             if chunk is None:
                 return

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import socket
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -120,27 +122,30 @@ async def test_a_port_where_nobody_listens_is_unavailable(
 async def test_a_first_token_that_does_not_come_in_time_is_given_up(
     hosted: Hosted, make_hosted_chat: MakeHostedChat, standin: StandIn, pauses: Pauses
 ) -> None:
-    chat = await make_hosted_chat(first_token_seconds=0.1)
+    chat, clock = await make_hosted_chat(first_token_seconds=100), Clock()
     faults = [Plan(mute=True), Plan(tokens=3, fault=Fault.STALL)]
     if hosted.keeps_alive:
         faults.append(Plan(tokens=3, fault=Fault.CHATTER))
     for number, plan in enumerate(faults):
         standin.plan(plan)
-        error, deltas = await failure_of(chat, ask("hello", model=hosted.named()), provider=hosted.provider)
-        assert isinstance(error, ProviderTimeout)
-        assert (error.metadata["phase"], deltas, pauses.seconds) == ("first_token", [], [])
+        reading = asyncio.create_task(deltas_of(chat, ask("hello", model=hosted.named())))
+        await standin.wait_for_calls(number + 1)
+        error = await _timed_out(reading, clock)
+        assert (error.metadata["phase"], pauses.seconds) == ("first_token", [])
         await standin.wait_until_closed(standin.calls[number])
 
 
 async def test_a_stall_ends_as_idle_and_what_keeps_a_connection_alive_is_no_life(
     hosted: Hosted, make_hosted_chat: MakeHostedChat, standin: StandIn
 ) -> None:
-    chat = await make_hosted_chat(idle_seconds=0.1)
+    chat, clock = await make_hosted_chat(idle_seconds=100), Clock()
     for number, fault in enumerate([Fault.STALL, Fault.CHATTER] if hosted.keeps_alive else [Fault.STALL]):
         standin.plan(Plan(tokens=10, fault=fault, after=4))
-        error, deltas = await failure_of(chat, ask("hello", model=hosted.named()), provider=hosted.provider)
-        assert isinstance(error, ProviderTimeout)
-        assert (error.metadata["phase"], text_of(deltas)) == ("idle", "w0 w1 w2 w3")
+        stream, text = chat.stream(ask("hello", model=hosted.named())), ""
+        while text != "w0 w1 w2 w3":
+            text += text_of(await anext(stream))
+        error = await _timed_out(asyncio.create_task(_read_to_end(stream)), clock)
+        assert error.metadata["phase"] == "idle"
         await standin.wait_until_closed(standin.calls[number])
     assert len(standin.calls) == number + 1
 
@@ -270,6 +275,17 @@ async def test_no_key_and_no_text_reaches_a_log_or_an_error(
         assert secret not in said
 
 
-async def _read_to_end(stream: object) -> None:
-    async for _ in stream:  # type: ignore[attr-defined]
+async def _read_to_end(stream: AsyncIterator[object]) -> None:
+    async for _ in stream:
         pass
+
+
+async def _timed_out(reading: "asyncio.Task[Any]", clock: Clock) -> ProviderTimeout:
+    """Let time pass until a reader has given up, and return how it did."""
+    while not reading.done():
+        await clock.advance(101)
+        # Threads, and the stand-in, have time of their own.
+        await asyncio.sleep(0.01)
+    error = reading.exception()
+    assert isinstance(error, ProviderTimeout)
+    return error
