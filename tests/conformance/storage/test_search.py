@@ -256,3 +256,15 @@ async def test_a_message_of_very_many_words_is_stored_and_found_by_its_beginning
     assert await find(storage, conversation.owner_id, "garden") == []
     assert await find(storage, conversation.owner_id, chr(0x4E00)) == [said[1]]
     assert await find(storage, conversation.owner_id, "x" * 70) == [said[2]]
+
+
+async def test_the_longest_queries_are_answered(storage: Storage) -> None:
+    characters = "".join(map(chr, range(0x4E00, 0x4E00 + 500)))
+    letters = " ".join(f"{letter}{number}*" for letter in "abcdefghij" for number in range(16))[:500]
+    ligatures = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 500
+    excluded = "a " + " ".join(f"-{chr(number)}" for number in range(0x4E00, 0x4E00 + 166))
+    conversation, said = await store_texts(storage, characters, letters, ligatures, "a")
+    for query, found in ((characters, [said[0]]), (letters, [said[1]]), (ligatures, [said[2]]), (excluded, [said[3]])):
+        assert len(query) <= 500
+        assert await find(storage, conversation.owner_id, query) == found
+        assert await find_conversations(storage, conversation.owner_id, query) == []
