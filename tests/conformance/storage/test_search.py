@@ -262,8 +262,8 @@ async def test_the_longest_queries_are_answered(storage: Storage) -> None:
     characters = "".join(map(chr, range(0x4E00, 0x4E00 + 500)))
     letters = " ".join(f"{letter}{number}*" for letter in "abcdefghij" for number in range(16))[:500]
     ligatures = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 500
-    excluded = "a " + " ".join(f"-{chr(number)}" for number in range(0x4E00, 0x4E00 + 166))
-    conversation, said = await store_texts(storage, characters, letters, ligatures, "a")
+    excluded = "q " + " ".join(f"-{chr(number)}" for number in range(0x4E00, 0x4E00 + 166))
+    conversation, said = await store_texts(storage, characters, letters, ligatures, "q")
     for query, found in ((characters, [said[0]]), (letters, [said[1]]), (ligatures, [said[2]]), (excluded, [said[3]])):
         assert len(query) <= 500
         assert await find(storage, conversation.owner_id, query) == found
