@@ -1,14 +1,16 @@
 """A changed password holds from then on, ends what was opened with the one before, and is guessed no faster."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import pytest
 
+from chatter_grpc.adapters.tokens.passwords import Argon2Hasher
 from chatter_grpc.core.callers import Caller, Scope
 from chatter_grpc.core.errors import (
     AccountDisabled,
-    ChatterError,
     FieldInvalid,
     LoginFailed,
     LoginThrottled,
@@ -145,21 +147,47 @@ async def test_of_two_changes_at_once_one_is_made_with_a_password_that_is_the_ol
     await replica.log_in(password=names[made.index(True)])
 
 
-async def test_no_session_of_the_old_password_outlives_a_change_at_the_same_time(replica: Replica) -> None:
-    """A login that verified the old password before the change is committed either fails or is ended by it."""
-    await replica.sign_up()
-    own = await sign_in(replica)
-    opened = list[str]()
+@dataclass
+class Interrupted:
+    """Hashes passwords, and has something happen once, after the first one was verified."""
 
-    async def log_in() -> None:
-        with suppress(ChatterError):
-            opened.append((await replica.log_in()).access_token)
+    hasher: Argon2Hasher
+    meanwhile: Callable[[], Awaitable[object]] | None
 
-    await asyncio.gather(log_in(), log_in(), change(replica, own), log_in())
-    for token in opened:
-        with pytest.raises(SessionRevoked):
-            await replica.authenticator.authenticate(token)
-    assert await is_open(replica, own)
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        fits = await self.hasher.verify(password, password_hash)
+        if self.meanwhile is not None:
+            happen, self.meanwhile = self.meanwhile, None
+            await happen()
+        return fits
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        return self.hasher.needs_rehash(password_hash)
+
+
+@pytest.mark.parametrize("new", [NEW, PASSWORD])
+async def test_a_login_that_verified_a_password_which_is_changed_meanwhile_verifies_again(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch, new: str
+) -> None:
+    """Otherwise a session of the old password would outlive the change that ends them all."""
+    user = await replica.sign_up()
+    new_hash = await replica.hasher.hash(new)
+
+    async def change_it() -> None:
+        async with replica.storage.write() as tx:
+            assert user.password_hash is not None
+            assert await tx.users.set_password(user.id, new_hash, instead_of=user.password_hash)
+
+    monkeypatch.setattr(replica.auth, "_passwords", Interrupted(replica.hasher, change_it))
+    if new == PASSWORD:
+        await replica.log_in()
+    else:
+        with pytest.raises(LoginFailed):
+            await replica.log_in()
+    async with replica.storage.read() as tx:
+        now = await tx.users.get(user.id)
+    assert now is not None
+    assert (now.last_login_at is None) == (new == NEW)
 
 
 async def test_logging_out_everywhere_ends_all_sessions_and_leaves_keys_alone(replica: Replica, site: Site) -> None:
