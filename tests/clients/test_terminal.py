@@ -168,6 +168,14 @@ async def test_an_api_key_needs_no_session(
     assert not list((tmp_path / "state").rglob("session-*.json"))
 
 
+def test_whoever_leaves_while_being_asked_leaves_quietly(start: Start, server: Served) -> None:
+    with start("login", "--server", server.address, CHATTER_API_KEY="not looked at") as terminal:
+        terminal.expect("Username or email:")
+        terminal.press(CTRL_D)
+        assert terminal.wait() == 130
+    assert "Traceback" not in terminal.text
+
+
 def test_without_a_session_a_pipe_is_told_what_to_do(surroundings: dict[str, str], server: Served) -> None:
     done = piped("hi", server.address, surroundings)
     assert done.returncode == 1

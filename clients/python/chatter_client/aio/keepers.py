@@ -103,17 +103,19 @@ class SessionKeeper:
             await asyncio.wait([self._renewing])
 
     async def _renewed(self, refused: str) -> Tokens:
-        for _ in range(2):
-            if self._renewing is None or self._renewing.done():
-                self._renewing = asyncio.create_task(self._renew(refused), name="renew tokens")
-                # Whoever waits for it may be gone when it fails.
-                self._renewing.add_done_callback(lambda task: task.cancelled() or task.exception())
-            # A call that is cancelled does not cancel the renewal: the refresh token may be used up already.
-            tokens = await asyncio.shield(self._renewing)
-            if tokens.access_token != refused:
-                break
-            # It was begun before the server refused what it found.
+        tokens = await self._shared_renewal(refused)
+        if tokens.access_token == refused:
+            # That one was begun before the server refused what it found.
+            tokens = await self._shared_renewal(refused)
         return tokens
+
+    async def _shared_renewal(self, refused: str) -> Tokens:
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew(refused), name="renew tokens")
+            # Whoever waits for it may be gone when it fails.
+            self._renewing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # A call that is cancelled does not cancel the renewal: the refresh token may be used up already.
+        return await asyncio.shield(self._renewing)
 
     async def _renew(self, refused: str) -> Tokens:
         async with self._locked():

@@ -30,8 +30,15 @@ def credentials_for(target: str) -> Credentials:
     """Return the credentials of the environment, or the session that is kept for the server."""
     if key := os.environ.get(KEY):
         return ApiKey(key=key, subject=os.environ.get(SUBJECT, ""))
-    store = FileStore(session_file(target))
-    return Session(login=os.environ.get(LOGIN, ""), password=os.environ.get(PASSWORD, ""), store=store)
+    if login := os.environ.get(LOGIN):
+        # Nothing is kept: the session in the file may be another account's.
+        return Session(login=login, password=os.environ.get(PASSWORD, ""))
+    return kept_session(target)
+
+
+def kept_session(target: str) -> Session:
+    """Return the session that is kept for a server, which may be none yet."""
+    return Session(store=FileStore(session_file(target)))
 
 
 def is_known(credentials: Credentials) -> bool:

@@ -10,8 +10,9 @@ import typer
 
 from chatter_client.aio import Client, connect
 from chatter_client.connection import Tls
+from chatter_client.credentials import Credentials
 from chatter_client.errors import ClientError
-from chatter_client.terminal.access import NoAccess, credentials_for, is_known, sign_in
+from chatter_client.terminal.access import NoAccess, credentials_for, is_known, kept_session, sign_in
 from chatter_client.terminal.chat import Chat, Left
 from chatter_client.terminal.prompt import Prompt
 from chatter_client.terminal.screen import Screen
@@ -47,16 +48,18 @@ def chat(
     CHATTER_API_KEY, or CHATTER_LOGIN and CHATTER_PASSWORD, go before the session that is kept.
     """
 
+    credentials = credentials_for(target)
+
     def run(runner: asyncio.Runner, client: Client, screen: Screen) -> None:
         talk = Chat(client, screen, conversation_id=conversation, model=model)
-        if not is_known(credentials_for(target)):
+        if not is_known(credentials):
             sign_in(runner, client, screen, register=_wants_to_register())
         if sys.stdin.isatty():
             Prompt(talk, screen, runner).run()
         elif (text := sys.stdin.read().strip()) and not runner.run(talk.say(text)):
             raise typer.Exit(1)
 
-    _with_client(run, target, plaintext=plaintext, ca=ca)
+    _with_client(run, target, credentials, plaintext=plaintext, ca=ca)
 
 
 @app.command()
@@ -71,7 +74,7 @@ def login(
     def run(runner: asyncio.Runner, client: Client, screen: Screen) -> None:
         sign_in(runner, client, screen, register=register)
 
-    _with_client(run, target, plaintext=plaintext, ca=ca)
+    _with_client(run, target, kept_session(target), plaintext=plaintext, ca=ca)
 
 
 @app.command()
@@ -81,12 +84,13 @@ def logout(target: Target = DEFAULT_TARGET, plaintext: Plaintext = False, ca: Au
     def run(runner: asyncio.Runner, client: Client, screen: Screen) -> None:
         runner.run(client.log_out())
 
-    _with_client(run, target, plaintext=plaintext, ca=ca)
+    _with_client(run, target, kept_session(target), plaintext=plaintext, ca=ca)
 
 
 def _with_client(
     run: Callable[[asyncio.Runner, Client, Screen], None],
     target: str,
+    credentials: Credentials,
     *,
     plaintext: bool,
     ca: Path | None,
@@ -96,12 +100,7 @@ def _with_client(
     tls: Tls | bool | None = Tls(root_certificates=ca.read_bytes()) if ca else False if plaintext else None
 
     async def made() -> Client:
-        return connect(
-            target,
-            credentials=credentials_for(target),
-            tls=tls,
-            listener=screen.interrupted,
-        )
+        return connect(target, credentials=credentials, tls=tls, listener=screen.interrupted)
 
     with asyncio.Runner() as runner:
         client = runner.run(made())
@@ -110,7 +109,7 @@ def _with_client(
         except (NoAccess, ClientError) as error:
             screen.complain(str(error))
             raise typer.Exit(1) from None
-        except (Left, KeyboardInterrupt):
+        except (Left, KeyboardInterrupt, EOFError):
             raise typer.Exit(INTERRUPTED) from None
         finally:
             runner.run(client.close())
