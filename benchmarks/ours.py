@@ -39,6 +39,7 @@ def write_environment(port: int, data: Path, provider: Child, plan: AnswerPlan) 
         "CHATTER_WRITE_CALLS_PER_MINUTE": "1000000",
         "CHATTER_START_CALLS_PER_MINUTE": "1000000",
         "CHATTER_RUNS_PER_OWNER": "1000000",
+        "CHATTER_STREAMS_PER_CALLER": "0",
     }
     return {**{name: value for name, value in os.environ.items() if not name.startswith("CHATTER_")}, **settings}
 
