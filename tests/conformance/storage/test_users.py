@@ -9,7 +9,7 @@ import pytest
 
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
 from chatter_grpc.core.ids import SUBJECT, new_id
-from chatter_grpc.core.pages import PageRequest
+from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.users import User, UserFilter, UserLimits, UserRole, UserState
 from tests.support.records import NOW, a_conversation, a_user, store_user
@@ -213,7 +213,7 @@ async def test_accounts_are_listed_latest_first_and_by_what_is_wanted(storage: S
 async def test_a_list_of_accounts_goes_on_where_the_page_ended(storage: Storage) -> None:
     made = [await store_user(storage, created_at=NOW + timedelta(seconds=number // 2)) for number in range(5)]
     found = list[str]()
-    page = None
+    page: Page[User] | None = None
     async with storage.read() as tx:
         while page is None or page.next is not None:
             after = None if page is None else page.next
