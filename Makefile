@@ -20,7 +20,7 @@ GEN     := chatter_grpc/_gen/__init__.py
 # Directories are among these, so that a proto that was removed or renamed is noticed too.
 PROTOS  := $(shell find protos)
 CLIENT  := clients/python
-CODE    := $(wildcard chatter_grpc $(CLIENT) tests benchmarks hatch_build.py)
+CODE    := $(wildcard chatter_grpc $(CLIENT) tests benchmarks tools hatch_build.py)
 COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml
 

@@ -104,4 +104,3 @@ def on_terminal(command: Sequence[str], environment: Mapping[str, str], director
         process.kill()
         process.wait()
         os.close(ours)
-

@@ -306,28 +306,27 @@ async def test_a_page_of_conversations_ends_where_what_they_hold_gets_long(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = await store_user(storage)
-    bare = {"title": "", "description": "", "tags": (), "metadata": {}, "settings": ModelSettings()}
-    for place, changes in enumerate(
-        (
-            {"title": "é" * 10},
-            {"description": "é" * 10},
-            {"settings": ModelSettings(system_prompt="x" * 100)},
-            {"tags": ("é" * 5,), "metadata": {"é" * 2: "é" * 3}},
-        )
-    ):
+    bare: dict[str, Any] = {"title": "", "description": "", "tags": (), "metadata": {}, "settings": ModelSettings()}
+    kinds: tuple[dict[str, Any], ...] = (
+        {"title": "é" * 10},
+        {"description": "é" * 10},
+        {"settings": ModelSettings(system_prompt="x" * 100)},
+        {"tags": ("é" * 5,), "metadata": {"é" * 2: "é" * 3}},
+    )
+    for place, changes in enumerate(kinds):
         at = NOW + timedelta(seconds=place)
         await store_conversation(storage, owner.id, created_at=at, **{**bare, **changes})
     monkeypatch.setattr(pages, "MAX_BYTES", 40)
-    sizes = []
+    seen: list[tuple[Conversation, ...]] = []
     after = None
-    while not sizes or after is not None:
+    while not seen or after is not None:
         async with storage.read() as tx:
             page = await tx.conversations.list(owner.id, ConversationFilter(), PageRequest(after=after))
-        sizes.append(len(page.items))
+        seen.append(tuple(page.items))
         after = page.next
-    assert sizes == [1, 1, 2]
+    assert [len(items) for items in seen] == [1, 1, 2]
     # What is written later counts, too.
-    (first,) = page.items[:1]
+    first = seen[-1][0]
     async with storage.write() as tx:
         await tx.conversations.replace(replace(first, title="x" * 30))
         page = await tx.conversations.list(owner.id, ConversationFilter(), PageRequest(after=None))

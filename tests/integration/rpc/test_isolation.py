@@ -39,9 +39,9 @@ def naming(name: str, ids: dict[str, str]) -> Any:
         request.update_mask.CopyFrom(FieldMask(paths=["title"]))
     if "parts" in fields:
         request.parts.add().text.text = "Hello?"
-    for field, value in (("request_id", "2"), ("query", "mine"), ("rating", 5)):
+    for field, given in {"request_id": "2", "query": "mine", "rating": 5}.items():
         if field in fields:
-            setattr(request, field, value)
+            setattr(request, field, given)
     return request
 
 
