@@ -11,7 +11,7 @@ from chatter_grpc.adapters.sql.rows import Stored, Used
 from chatter_grpc.core.runs.run import RunInput, RunState
 
 ACTIVE: Final = text(f"state IN ('{RunState.PENDING}', '{RunState.RUNNING}')")
-_AT_WORK: Final = text(f"state = '{RunState.RUNNING}'")
+AT_WORK: Final = text(f"state = '{RunState.RUNNING}'")
 _PENDING: Final = text(f"state = '{RunState.PENDING}'")
 
 
@@ -31,7 +31,7 @@ class RunRow(Used, Stored):
             postgresql_where=ACTIVE,
         ),
         Index("ix_runs_active_owner", "owner_id", "state", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
-        Index("ix_runs_active_process", "process_id", sqlite_where=_AT_WORK, postgresql_where=_AT_WORK),
+        Index("ix_runs_active_process", "process_id", sqlite_where=AT_WORK, postgresql_where=AT_WORK),
         Index("ix_runs_pending", "owner_id", "created_at", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
         Index(None, "owner_id", "created_at", "id"),
         Index(None, "owner_id", "conversation_id", "created_at", "id"),

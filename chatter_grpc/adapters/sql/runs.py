@@ -12,7 +12,7 @@ from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import usage_of_row, usage_values
 from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
 from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
-from chatter_grpc.adapters.sql.run_rows import ACTIVE, RunInputRow, RunRow
+from chatter_grpc.adapters.sql.run_rows import ACTIVE, AT_WORK, RunInputRow, RunRow
 from chatter_grpc.adapters.sql.statements import Either, Statements
 from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
@@ -43,7 +43,7 @@ _OF_OWNERS: Final = (
     _RUNS.where(Among(RunRow.owner_id, "owners"), ACTIVE).order_by(RunRow.created_at, RunRow.id).limit(_LISTED)
 )
 _CANCEL_REQUESTED: Final = select(RunRow.id).where(
-    RunRow.process_id == bindparam("process"), _RUNNING, RunRow.cancel_requested_at.is_not(None)
+    RunRow.process_id == bindparam("process"), AT_WORK, RunRow.cancel_requested_at.is_not(None)
 )
 _FINISH: Final = (
     update(RunRow.table())
@@ -78,7 +78,7 @@ _RENEW: Final = (
 _EXPIRE: Final = update(RunRow.table()).where(_RUNNING).values(lease_expires_at=DatabaseTime())
 _LOST: Final = (
     select(RunRow.id)
-    .where(_RUNNING, RunRow.lease_expires_at <= DatabaseTime())
+    .where(AT_WORK, RunRow.lease_expires_at <= DatabaseTime())
     .order_by(RunRow.lease_expires_at)
     .limit(bindparam("most"))
     # On PostgreSQL others that take at the same time pass over these rows. A CTE that locks is evaluated once.

@@ -21,9 +21,9 @@ from tests.support.records import LEASE, NOW, PROCESS, store_conversation
 
 QUERY = parse_query('"green gard"* house -red -"a b"')
 PAGE = PageRequest()
-# What is made by the statement itself, and what is looked up in an index of words.
+# What is made by the statement itself, what is looked up in an index of words, and the index of what is at work.
 OWN = re.compile(
-    r"SCAN (?:named|summed|lost|\(subquery|json_each|\w+_terms VIRTUAL TABLE INDEX \d+:M|\w+ VIRTUAL TABLE)"
+    r"SCAN (?:named|summed|lost|runs USING INDEX ix_runs_active_process|\(subquery|json_each|\w+_terms VIRTUAL TABLE INDEX \d+:M|\w+ VIRTUAL TABLE)"
 )
 
 Work = Callable[[SqlTransaction, Conversation], Awaitable[object]]
@@ -50,6 +50,8 @@ WORK: dict[str, Work] = {
     "active runs": lambda tx, made: tx.runs.active((made.owner_id,)),
     "renewed leases": lambda tx, made: tx.runs.renew_leases(PROCESS, ("run_1", "run_2"), LEASE),
     "cancelled runs": lambda tx, made: tx.runs.request_cancel(("run_1", "run_2"), NOW),
+    "runs to cancel": lambda tx, made: tx.runs.cancel_requested(PROCESS),
+    "lost runs": lambda tx, made: tx.runs.take_lost(PROCESS, LEASE, 9),
     "extent of a fork": lambda tx, made: tx.forks.measure(made.owner_id, made.id, 9),
     "copies of a fork": lambda tx, made: tx.forks.copy(made.owner_id, made.id, 9, made.id),
 }
