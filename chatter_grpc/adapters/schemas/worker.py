@@ -31,6 +31,10 @@ def fault_of_schema(text: str) -> str | None:
     """Return why a text is no schema that can be used; ``None`` where it is one."""
     try:
         schema = _parse(text)
+        # Its strings go to providers, which are sent UTF-8; that has no place for half a surrogate pair.
+        json.dumps(schema, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "must be Unicode: an escape stands for half a surrogate pair"
     except (ValueError, RecursionError) as error:
         return f"must be JSON: {error}"
     if not isinstance(schema, dict):
@@ -39,10 +43,15 @@ def fault_of_schema(text: str) -> str | None:
         return f"must be of the dialect {DIALECT}"
     try:
         jsonschema.Draft202012Validator.check_schema(schema)
-        return _fault_of_references(schema)
     except jsonschema.SchemaError as error:
         # What stands there is the caller's own: an error names its place, and shows nothing of it.
         return f"is no JSON Schema: at {error.json_path[:SHOWN]}: breaks the draft's rule {error.validator!r}"
+    except RecursionError:
+        return "is nested too deeply"
+    try:
+        return _fault_of_references(schema)
+    except jsonschema.SchemaError:
+        return "refers to what is no JSON Schema"
     except RecursionError:
         return "is nested too deeply"
 
@@ -60,6 +69,8 @@ def fault_of_answer(schema: str, text: str) -> str | None:
             return _shown(violation)
     except RecursionError:
         return "it is nested too deeply"
+    except OverflowError:
+        return "it has a number that is too large to be compared"
     return None
 
 
@@ -71,21 +82,26 @@ def _parse(text: str) -> Any:
 
 
 def _fault_of_references(schema: dict[str, Any]) -> str | None:
-    if any("$id" in part for part in _objects(schema) if part is not schema):
+    # A property may have that name: then a schema stands behind it.
+    if any(isinstance(part.get("$id"), str) for part in _objects(schema) if part is not schema):
         return "must be one document: $id may stand at its top alone"
     resource_of = referencing.jsonschema.DRAFT202012.create_resource
     resolver = referencing.Registry().with_resource("", resource_of(schema)).resolver()
+    known = {"#"}
     for part in _objects(schema):
         for name in _REFERENCES:
             reference = part.get(name)
-            if not isinstance(reference, str):
+            if not isinstance(reference, str) or reference in known:
                 continue
             if not reference.startswith("#"):
                 return f"must refer to nothing outside of it, by {name} that begins with '#'"
             try:
-                resolver.lookup(reference)
+                found = resolver.lookup(reference).contents
             except referencing.exceptions.Unresolvable:
                 return f"refers by {name} to what is not there"
+            # It may stand where the draft expects no schema, and has not been looked at then.
+            jsonschema.Draft202012Validator.check_schema(found)
+            known.add(reference)
     return None
 
 
@@ -101,7 +117,9 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _shown(error: Any) -> str:
-    return f"at {error.json_path[:SHOWN]}: {error.message[:SHOWN]}"
+    shown = f"at {error.json_path[:SHOWN]}: {error.message[:SHOWN]}"
+    # It is sent to a model, as UTF-8, which has no place for half a surrogate pair in a name.
+    return shown.encode(errors="backslashreplace").decode()
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
