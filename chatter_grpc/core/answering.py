@@ -40,10 +40,10 @@ async def write_answer(
 ) -> FinishedMessage:
     """Stream one answer of ``model`` into ``step`` and return it finished.
 
-    A cancellation closes the provider's connection, finishes the message as far as it came, and goes on upwards. An
-    answer that fills its message ends there, for its length, and the connection is closed too. A failure, the
-    provider's or ours, discards what was written and is raised on. So is an answer in which ``fault_of`` finds a fault,
-    as ``AnswerRefused``; it is asked before the message is made final.
+    A cancellation closes the provider's connection, finishes the message as far as it came, or discards it where that
+    is no text yet, and goes on upwards. An answer that fills its message ends there, for its length, and the connection
+    is closed too. A failure, the provider's or ours, discards what was written and is raised on. So is an answer in
+    which ``fault_of`` finds a fault, as ``AnswerRefused``; it is asked before the message is made final.
     """
     answer = _Answer(step.start_message(model.info.name, model.info.provider), model, request)
     # The port promises an async generator; leaving the block closes it, and with it the provider's connection.
@@ -66,10 +66,11 @@ async def write_answer(
     except BaseException:
         if not is_cancelled():
             answer.discard()
-        elif answer.message.started:
+        elif answer.message.written:
             answer.message.finish(FinishReason.CANCELLED, answer.usage())
         else:
-            # The model was called, and reads what it was sent whether it is listened to or not.
+            # The model was called, and reads what it was sent whether it is listened to or not. What it has thought is
+            # no answer: it would stand in the place of the one that is regenerated.
             answer.message.discard(answer.usage())
         raise
 

@@ -7,6 +7,7 @@ process by SIGPROF, one that takes more memory by itself.
 """
 
 import json
+import re
 import resource
 import signal
 import sys
@@ -25,6 +26,8 @@ MEMORY_BYTES: Final = 1024 * 1024 * 1024
 SHOWN: Final = 300
 # What a reference stands behind.
 _REFERENCES: Final = ("$ref", "$dynamicRef")
+# What leads to the top, to an anchor or into $defs finds a schema, which was looked at with the whole.
+_KNOWN: Final = re.compile(r"#([^/].*|/\$defs/[^/%]*)?", re.DOTALL)
 
 
 def fault_of_schema(text: str) -> str | None:
@@ -87,11 +90,11 @@ def _fault_of_references(schema: dict[str, Any]) -> str | None:
         return "must be one document: $id may stand at its top alone"
     resource_of = referencing.jsonschema.DRAFT202012.create_resource
     resolver = referencing.Registry().with_resource("", resource_of(schema)).resolver()
-    known = {"#"}
+    checked = set[str]()
     for part in _objects(schema):
         for name in _REFERENCES:
             reference = part.get(name)
-            if not isinstance(reference, str) or reference in known:
+            if not isinstance(reference, str) or reference in checked:
                 continue
             if not reference.startswith("#"):
                 return f"must refer to nothing outside of it, by {name} that begins with '#'"
@@ -99,9 +102,10 @@ def _fault_of_references(schema: dict[str, Any]) -> str | None:
                 found = resolver.lookup(reference).contents
             except referencing.exceptions.Unresolvable:
                 return f"refers by {name} to what is not there"
-            # It may stand where the draft expects no schema, and has not been looked at then.
-            jsonschema.Draft202012Validator.check_schema(found)
-            known.add(reference)
+            if not _KNOWN.fullmatch(reference):
+                # It may stand where the draft expects no schema, and has not been looked at then.
+                jsonschema.Draft202012Validator.check_schema(found)
+            checked.add(reference)
     return None
 
 

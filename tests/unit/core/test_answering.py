@@ -174,6 +174,14 @@ async def test_an_answer_cancelled_before_its_first_piece_leaves_no_message_but_
     assert chat.calls[0].state is CallState.CLOSED
 
 
+async def test_what_was_only_thought_when_it_is_cancelled_is_no_answer_and_counts() -> None:
+    written, chat = await cancelled_at(lambda gate: [ReasoningPiece("12345678"), gate, TextPiece("x"), STOP])
+    assert kinds(written)[-2:] == [UsageReported, MessageDiscarded]
+    assert written.writer.messages == []
+    assert written.writer.usage.output_tokens == 2
+    assert chat.calls[0].state is CallState.CLOSED
+
+
 @pytest.mark.parametrize("kind", [TextPiece, ReasoningPiece])
 async def test_an_answer_without_an_end_is_cut_off_and_the_provider_is_closed(
     kind: type[TextPiece] | type[ReasoningPiece],

@@ -83,6 +83,7 @@ def test_what_the_draft_allows_is_a_schema(schema: dict[str, Any]) -> None:
         ('{"$ref": "#/required", "required": ["a"]}', "to what is no JSON Schema"),
         ('{"$ref": "#/shape", "shape": 5}', "to what is no JSON Schema"),
         ('{"items": {"$ref": "#/shape"}, "shape": {"pattern": "("}}', "to what is no JSON Schema"),
+        ('{"$ref": "#/$defs/a%2Frequired", "$defs": {"a": {"required": ["b"]}}}', "to what is no JSON Schema"),
         (r'{"title": "\ud800"}', "half a surrogate pair"),
     ],
 )
