@@ -91,7 +91,7 @@ class Accounts:
         """
         now = self._clock()
         async with self._storage.write() as tx:
-            user = await _find(tx, login)
+            user = await _lock(tx, login)
             require_valid_key(name=name, scopes=scopes, role=user.role, expires_at=expires_at, now=now)
             issued = issue_key(self._key_hasher, user.id, name, scopes, expires_at, now)
             await add_key(tx, issued.key, now)
@@ -152,8 +152,7 @@ class Accounts:
 
     async def _set_state(self, tx: Transaction, login: str, state: UserState) -> User:
         """Set an account's state, and hold its row: it is the one that a login takes."""
-        user = await tx.users.lock((await _find(tx, login)).id)
-        assert user is not None, "accounts are never removed"
+        user = await _lock(tx, login)
         if user.state is not state:
             user = replace(user, state=state, version=user.version + 1)
             await tx.users.replace(user)
@@ -171,4 +170,10 @@ async def _find(tx: Transaction, login: str) -> User:
     user = await tx.users.find(login)
     if user is None:
         raise AccountUnknown(login)
+    return user
+
+
+async def _lock(tx: Transaction, login: str) -> User:
+    user = await tx.users.lock((await _find(tx, login)).id)
+    assert user is not None, "accounts are never removed"
     return user

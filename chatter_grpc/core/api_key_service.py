@@ -19,7 +19,7 @@ from chatter_grpc.core.errors import (
     SubjectUnexpected,
 )
 from chatter_grpc.core.ids import API_KEY, new_id
-from chatter_grpc.core.lockout import hold_account, hold_credentials
+from chatter_grpc.core.lockout import hold_credentials, lock_account
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.revocations import Revocation, RevocationKind
@@ -64,7 +64,7 @@ class ApiKeys:
             raise SubjectUnexpected
         now = self._clock()
         async with self._storage.write() as tx:
-            user = await hold_account(tx, caller)
+            user = await lock_account(tx, caller)
             maker = await hold_credentials(tx, caller, now)
             issued = issue_key(self._key_hasher, user.id, values.name, values.scopes, values.expires_at, now)
             earlier = await claim_request(tx.requests, key, issued.key.id, now)
@@ -127,7 +127,7 @@ def issue_key(
 
 
 async def add_key(tx: Transaction, key: ApiKey, now: datetime) -> None:
-    """Store a key, unless its account has as many as it may have; raises ``ApiKeysExhausted``."""
+    """Store a key, unless its account, whose row is held, has as many as it may have; raises ``ApiKeysExhausted``."""
     if await tx.api_keys.count_valid(key.user_id, now) >= MAX_KEYS:
         raise ApiKeysExhausted(max_keys=MAX_KEYS)
     await tx.api_keys.add(key)

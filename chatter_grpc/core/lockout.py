@@ -9,7 +9,7 @@ from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.errors import AccountDisabled, ApiKeyInvalid, SessionRevoked
 from chatter_grpc.core.revocations import Revocation, RevocationKind
 from chatter_grpc.core.storage import Transaction
-from chatter_grpc.core.users import User
+from chatter_grpc.core.users import User, UserState
 
 # A statement's parameters stay small, whoever has however many subjects.
 OWNERS_AT_ONCE: Final = 1_000
@@ -54,6 +54,17 @@ async def hold_account(tx: Transaction, caller: Caller) -> User:
     """Return the caller's account, and keep it from changing until the transaction ends; raises ``AccountDisabled``."""
     user = await tx.users.hold_active(caller.actor_id)
     if user is None:
+        raise AccountDisabled
+    return user
+
+
+async def lock_account(tx: Transaction, caller: Caller) -> User:
+    """Return the caller's account, with its row held for this transaction alone; raises ``AccountDisabled``.
+
+    For what is counted by account: two transactions that count and then add would both find room for the last one.
+    """
+    user = await tx.users.lock(caller.actor_id)
+    if user is None or user.state is not UserState.ACTIVE:
         raise AccountDisabled
     return user
 

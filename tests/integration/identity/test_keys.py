@@ -162,6 +162,23 @@ async def test_an_account_has_only_so_many_valid_keys(
     await make(replica, ada)
 
 
+async def test_keys_made_at_once_are_no_more_than_an_account_may_have(
+    replica: Replica, ada: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the account and by an operator."""
+    monkeypatch.setattr(api_key_service, "MAX_KEYS", 3)
+
+    async def make_by_command() -> IssuedApiKey:
+        return await replica.accounts.create_api_key(login="ada", name="k", scopes=READ, expires_at=None)
+
+    outcomes = await asyncio.gather(
+        *(work() for _ in range(4) for work in (make_by_command, lambda: make(replica, ada))), return_exceptions=True
+    )
+    assert sum(isinstance(each, IssuedApiKey) for each in outcomes) == 3
+    assert sum(isinstance(each, ApiKeysExhausted) for each in outcomes) == 5
+    assert len(await listed(replica, ada)) == 3
+
+
 @pytest.mark.parametrize("way", ["session", "key", "account"])
 async def test_credentials_that_no_longer_hold_make_no_key(replica: Replica, site: Site, ada: Caller, way: str) -> None:
     """Another replica hears of a revocation a moment later; in that moment nothing is made that lasts."""
