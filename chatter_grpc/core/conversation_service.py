@@ -17,12 +17,13 @@ from chatter_grpc.core.conversations import (
     MemoryMode,
     ModelSettings,
 )
-from chatter_grpc.core.errors import ConversationNotFound, EtagMismatch, FieldInvalid, FieldViolation
+from chatter_grpc.core.errors import ConversationNotFound, FieldInvalid, FieldViolation
 from chatter_grpc.core.ids import CONVERSATION, new_id
 from chatter_grpc.core.models import ModelCatalogue
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.storage import Storage
+from chatter_grpc.core.updates import check_version, checked_paths
 
 # What an update may name. A path with a dot names a part of what stands before it.
 MUTABLE: Final = frozenset(
@@ -55,8 +56,6 @@ IMMUTABLE: Final = frozenset(
         "etag",
     }
 )
-MAX_PATHS: Final = 50
-SHOWN_PATH: Final = 60
 
 Part = TypeVar("Part", Memory, ModelSettings)
 
@@ -146,13 +145,13 @@ class Conversations:
         A repeated request changes nothing more. Raises ``FieldInvalid``, ``ConversationNotFound``, ``EtagMismatch``,
         ``ModelUnknown``, ``RequestIdReused``.
         """
-        paths = checked_paths(update.paths)
+        paths = checked_paths(update.paths, mutable=MUTABLE, immutable=IMMUTABLE)
         now = self._clock()
         async with self._storage.write() as tx:
             before = await tx.conversations.lock(caller.owner_id, update.conversation_id)
             if await claim_request(tx.requests, key, before.id, now) is not None:
                 return before
-            check_etag(before, update.etag)
+            check_version(before.version, update.etag)
             after = changed(before, update.values, paths)
             if after.settings.model != before.settings.model:
                 self._check_model(after.settings)
@@ -170,7 +169,7 @@ class Conversations:
         now = self._clock()
         async with self._storage.write() as tx:
             before = await tx.conversations.lock(caller.owner_id, conversation_id)
-            check_etag(before, etag)
+            check_version(before.version, etag)
             deleted = replace(
                 before, updated_at=now, deleted_at=now, purge_at=now + PURGE_AFTER, version=before.version + 1
             )
@@ -193,7 +192,7 @@ class Conversations:
             before = await tx.conversations.lock_deleted(caller.owner_id, conversation_id)
             if before.purge_at is not None and before.purge_at <= now:
                 raise ConversationNotFound(conversation_id=conversation_id)
-            check_etag(before, etag)
+            check_version(before.version, etag)
             if before.deleted_at is None:
                 return before
             restored = replace(before, updated_at=now, deleted_at=None, purge_at=None, version=before.version + 1)
@@ -209,28 +208,6 @@ class Conversations:
 def etag_of(conversation: Conversation) -> str:
     """Return what changes with each change of a conversation's own fields."""
     return str(conversation.version)
-
-
-def check_etag(conversation: Conversation, etag: str) -> None:
-    """Raise ``EtagMismatch`` where an etag is given and is not the conversation's."""
-    if etag and etag != etag_of(conversation):
-        raise EtagMismatch(etag=etag_of(conversation))
-
-
-def checked_paths(paths: Collection[str]) -> frozenset[str]:
-    """Return the paths of an update; raises ``FieldInvalid`` where there is none, or one that cannot be set."""
-    if not 0 < len(paths) <= MAX_PATHS:
-        wrong = f"must name 1 to {MAX_PATHS} fields"
-        raise FieldInvalid([FieldViolation(field="update_mask", description=wrong)])
-    violations = []
-    for index, path in enumerate(paths):
-        if path not in MUTABLE:
-            known = "cannot be set" if path in IMMUTABLE else "is no field of a conversation"
-            shown = path if len(path) <= SHOWN_PATH else f"{path[:SHOWN_PATH]}…"
-            violations.append(FieldViolation(field=f"update_mask.paths[{index}]", description=f"{shown!r} {known}"))
-    if violations:
-        raise FieldInvalid(violations)
-    return frozenset(paths)
 
 
 def changed(before: Conversation, values: ConversationValues, paths: Collection[str]) -> Conversation:

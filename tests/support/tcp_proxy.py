@@ -15,7 +15,10 @@ class TcpProxy:
     """A port that leads to a server's; it has a thread and a loop of its own, so that any test may use it."""
 
     def __init__(self, target: str, *, seed: int = 0, life: tuple[int, int] | None = None) -> None:
-        """Take the target as ``host:port``; ``life`` is how many bytes from the server a connection carries."""
+        """Take the target as ``host:port`` or a unix socket's path.
+
+        ``life`` is how many bytes from the server a connection carries.
+        """
         self.target = target
         self.life = life
         self.connections = 0
@@ -97,8 +100,7 @@ class TcpProxy:
         self.connections += 1
         ends = [writer]
         try:
-            host, _, port = self.target.rpartition(":")
-            there, to_there = await asyncio.open_connection(host, int(port))
+            there, to_there = await self._open()
             ends.append(to_there)
             life = None if self.life is None else self.chance.randint(*self.life)
             async with asyncio.TaskGroup() as group:
@@ -111,6 +113,12 @@ class TcpProxy:
             self._carrying.discard(task)
             for end in ends:
                 end.transport.abort()
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.target.startswith("/"):
+            return await asyncio.open_unix_connection(self.target)
+        host, _, port = self.target.rpartition(":")
+        return await asyncio.open_connection(host, int(port))
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, life: int | None) -> None:

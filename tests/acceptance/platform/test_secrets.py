@@ -21,11 +21,12 @@ from tests.support.collector import Collector, collecting
 from tests.support.databases import PostgresDatabases
 from tests.support.images import PNG
 from tests.support.openai_plans import Fault, Plan
-from tests.support.outages import Line, line_to
+from tests.support.outages import line_to
 from tests.support.processes import run_command
 from tests.support.provider import Provider, eventually, provider_on_a_thread
 from tests.support.served import METHODS, Client, Served, administrator_of, message, served, written
 from tests.support.spy import OPERATORS, USERS, Spy
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.platform("T7")
 
@@ -41,7 +42,7 @@ class Site:
     """A server that shows all that it ever shows, with every secret planted."""
 
     server: Served
-    line: Line
+    line: TcpProxy
     provider: Provider
     collector: Collector
 
@@ -137,7 +138,7 @@ async def test_nothing_secret_is_logged_or_told(site: Site, tmp_path: Path) -> N
     assert spy.called == METHODS.keys()
     metrics = await site.metrics()
     assert site.server.process.stop() == 0
-    site.line.cut()
+    site.line.refuse()
     output = site.server.output + start_without_a_database(site.server, tmp_path) + metrics + site.collector.text
     output += audited
     for secret in (*OPERATORS.values(), *USERS.values(), *spy.issued):
@@ -342,7 +343,7 @@ async def lose_the_database(spy: Spy, site: Site, conversation_id: str) -> None:
     """Cut the line to the database while a run is at work and calls come in, and mend it."""
     gate = site.provider.hold(after=1, text=f"{USERS['answer']} {USERS['answer']} {USERS['answer']}")
     stream = await spy.client.send(conversation_id, USERS["prompt"]).until(written(1))
-    site.line.cut()
+    site.line.refuse()
     gate.open()
     login: dict[str, Any] = {"login": USERS["email"], "password": USERS["password"]}
     assert (await spy.call("Login", **login)).reason == "STORAGE_UNAVAILABLE"
