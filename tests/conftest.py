@@ -1,8 +1,10 @@
 """What all tests may use, and what holds for all of them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 
+import grpc
 import pytest
 from blockbuster import blockbuster_ctx
 
@@ -37,6 +39,21 @@ def _nothing_blocks_the_loop() -> Iterator[None]:
             for file, names in MAY_BLOCK.items():
                 function.can_block_in(file, names)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _grpc_stays_up() -> Iterator[None]:
+    """Keep gRPC's poller for all tests: its thread is joined where the last channel is collected, in whatever loop."""
+    # gRPC asks for a current loop, which there is none of where tests ran before.
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(_initialise_grpc())
+    yield
+    grpc.aio.shutdown_grpc_aio()
+    loop.close()
+
+
+async def _initialise_grpc() -> None:
+    grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
 
 from chatter_client import Client, Resumption, Session, connect
@@ -12,14 +11,6 @@ from tests.support.tcp_proxy import TcpProxy
 
 # Slow enough to be cut off several times within an answer.
 TOKEN_MILLISECONDS = "15"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _grpc_stays_up() -> Iterator[None]:
-    """Keep gRPC's poller for all tests: its thread is joined where the last channel is collected, in whatever loop."""
-    grpc.aio.init_grpc_aio()
-    yield
-    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 
-import grpc
 import pytest
 
 from chatter_grpc.adapters.models.scripted import ScriptedChat, answer_script
@@ -20,14 +19,6 @@ from tests.support.served import Account, Client, Served, served, signed_in
 KEY = "sk-of-the-stand-in"
 # What the tokens of `openai/priced` cost, in micro-dollars each.
 INPUT_PRICE, OUTPUT_PRICE = 2, 10
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _grpc_stays_up() -> Iterator[None]:
-    """Keep gRPC's poller for all tests: its thread is joined where the last channel is collected, in whatever loop."""
-    grpc.aio.init_grpc_aio()
-    yield
-    grpc.aio.shutdown_grpc_aio()
 
 
 @pytest.fixture(scope="session")
