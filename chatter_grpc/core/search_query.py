@@ -1,8 +1,9 @@
 """Search: what a query asks for, and what of a text is shown where it was found."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from chatter_grpc.core.errors import SearchQueryEmpty
@@ -78,7 +79,7 @@ def parse_query(text: str) -> SearchQuery:
 def snippet_of(text: str, query: SearchQuery) -> Snippet:
     """Return the piece of a text around the first place at which a query was found, on whole words where it can."""
     placed = list(placed_words_of(text))
-    spans = _merged(_spans(placed, query))
+    spans = _merged(_shown(_spans(placed, query)))
     if not spans:
         return Snippet(text=text[:SNIPPET_CHARACTERS], spans=())
     first, edges = spans[0], [span for _, span in placed]
@@ -92,13 +93,40 @@ def snippet_of(text: str, query: SearchQuery) -> Snippet:
     return Snippet(text=text[start:end], spans=tuple(shown))
 
 
-def _spans(placed: Sequence[tuple[str, Span]], query: SearchQuery) -> Iterable[Span]:
-    """Yield the places of all that was wanted, in order of their beginnings."""
+def _spans(placed: Sequence[tuple[str, Span]], query: SearchQuery) -> Iterator[Span]:
+    """Yield the places of all that was wanted, in order of their beginnings, of those that begin at one the longest.
+
+    A long text costs no more for a query of many clauses: at each word one look per length tells of all of them.
+    """
     words = [word for word, _ in placed]
-    for place in range(len(words)):
-        for clause in query.wanted:
-            if clause.found_at(words, place):
-                yield Span(placed[place][1].start, placed[place + len(clause.words) - 1][1].end)
+    whole: dict[int, set[tuple[str, ...]]] = {}
+    # By the words before the last one, with what that has to begin with.
+    begun: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for clause in query.wanted:
+        if clause.is_prefix:
+            begun[clause.words[:-1]] = (*begun.get(clause.words[:-1], ()), clause.words[-1])
+        else:
+            whole.setdefault(len(clause.words), set()).add(clause.words)
+    lengths = sorted({len(clause.words) for clause in query.wanted}, reverse=True)
+    firsts = {clause.words[0] for clause in query.wanted if len(clause.words) > 1 or not clause.is_prefix}
+    for place, word in enumerate(words):
+        if word not in firsts and not word.startswith(begun.get((), ())):
+            continue
+        for length in lengths:
+            here = tuple(words[place : place + length])
+            if len(here) < length:
+                continue
+            if here in whole.get(length, ()) or here[-1].startswith(begun.get(here[:-1], ())):
+                yield Span(placed[place][1].start, placed[place + length - 1][1].end)
+                break
+
+
+def _shown(spans: Iterator[Span]) -> Iterator[Span]:
+    """Yield the spans that a snippet around the first of them may show, and look for no more."""
+    first = next(spans, None)
+    if first is not None:
+        yield first
+        yield from takewhile(lambda span: span.start < first.start + 2 * SNIPPET_CHARACTERS, spans)
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

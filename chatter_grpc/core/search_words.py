@@ -5,6 +5,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
@@ -68,8 +69,7 @@ def placed_words_of(text: str) -> Iterator[tuple[str, Span]]:
         for match in _ASCII_WORD.finditer(searched.lower()):
             yield match.group()[:WORD_CHARACTERS], Span(match.start(), match.end())
         return
-    pieces = [_fold(character) for character in searched]
-    ends = list(accumulate(map(len, pieces)))
+    ends = list(accumulate(map(_folded_length, searched)))
     # Folding a text as a whole may only order marks within it, which moves no word's end.
     folded = _fold(searched)[:_FOLDED_CHARACTERS]
     for match in _pattern_for(folded).finditer(folded):
@@ -79,6 +79,11 @@ def placed_words_of(text: str) -> Iterator[tuple[str, Span]]:
 
 def _pattern_for(folded: str) -> re.Pattern[str]:
     return _MIXED_WORD if _HAS_SPACELESS.search(folded) else _WORD
+
+
+@lru_cache(maxsize=4096)
+def _folded_length(character: str) -> int:
+    return len(_fold(character))
 
 
 def _fold(text: str) -> str:

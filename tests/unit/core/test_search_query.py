@@ -1,5 +1,7 @@
 """A query is read as it was meant, whatever was typed, and what is found is shown where it stands."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,6 +145,57 @@ def test_a_snippet_surrounds_the_first_place_and_marks_all_it_shows() -> None:
     assert 0 < snippet.text.index("Größe") <= 65
     assert not snippet.text.startswith(" ")
     assert text.count(snippet.text) == 1
+
+
+@given(
+    words=st.lists(st.sampled_from(["a", "b", "ab", "ba"]), min_size=1, max_size=200),
+    clauses=st.lists(
+        st.builds(
+            lambda words, is_prefix: clause(*words, is_prefix=is_prefix),
+            st.lists(st.sampled_from(["a", "b", "ab"]), min_size=1, max_size=4),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+)
+def test_a_snippet_marks_every_place_of_every_clause(words: list[str], clauses: list[Clause]) -> None:
+    text = " ".join(words)
+    shown = snippet_of(text, SearchQuery(wanted=tuple(clauses)))
+    start = text.index(shown.text)
+    edges = [span for _, span in placed_words_of(text)]
+    marked = {
+        index
+        for place in range(len(words))
+        for each in clauses
+        if each.found_at(words, place)
+        for index in range(edges[place].start, edges[place + len(each.words) - 1].end)
+    }
+    # The snippet may begin at any place where the same text stands; only one of them is marked alike.
+    starts = [at for at in range(start, len(text)) if text.startswith(shown.text, at)]
+    told = {index for span in shown.spans for index in range(span.start, span.end)}
+    assert any({at - begin for at in marked if begin <= at < begin + len(shown.text)} == told for begin in starts)
+
+
+def test_a_query_of_many_clauses_costs_a_long_text_little_more_than_one() -> None:
+    text = "a b " * 2_000 + "end"
+
+    def calls_for(query: str) -> int:
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            snippet_of(text, parse_query(query))
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    many = " ".join(f'"a {first}{second}"' for first in "cdefgh" for second in "cdefgh")
+    assert calls_for(f"end {many}") < 4 * calls_for("end")
 
 
 def test_a_snippet_of_a_short_text_is_the_text() -> None:
