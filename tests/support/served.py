@@ -15,6 +15,8 @@ from chatter_grpc._gen.chatter.v1 import content_pb2
 from chatter_grpc.app.identity import open_accounts
 from chatter_grpc.config import load_settings
 from chatter_grpc.core.accounts import Accounts
+from chatter_grpc.core.storage import Storage
+from chatter_grpc.core.users import UserRole
 from chatter_grpc.rpc.contract import SERVICES, methods_of
 from tests.support.edge import Answer, Metadata, bearer
 from tests.support.fold import ClientFold
@@ -235,6 +237,17 @@ async def administrator_of(server: Served, anyone: Client) -> Client:
     async with server.accounts() as accounts:
         await accounts.create_admin(username=name, email=f"{name}@example.org", password=password)
     return anyone.trusting((await anyone.ok("Login", login=name, password=password)).tokens.access_token)
+
+
+async def sign_in_administrator(anyone: Client, storage: Storage) -> Account:
+    """Make an account of a server in this process an administrator's, which may call every method, and log it in."""
+    made = await signed_in(anyone)
+    async with storage.write() as tx:
+        user = await tx.users.lock(made.user.id)
+        assert user is not None
+        await tx.users.replace(replace(user, role=UserRole.ADMIN))
+    tokens = (await anyone.ok("Login", login=user.username, password=made.password)).tokens
+    return replace(made, tokens=tokens, client=anyone.trusting(tokens.access_token))
 
 
 def message(conversation_id: str, text: str, **fields: Any) -> dict[str, Any]:

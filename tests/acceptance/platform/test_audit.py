@@ -12,8 +12,7 @@ from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.rpc.contract import SERVICES
 from chatter_grpc.rpc.policy import read_policies
-from tests.acceptance.platform.test_statements import administrator
-from tests.support.served import METHODS, Account, Client, signed_in
+from tests.support.served import METHODS, Account, Client, sign_in_administrator, signed_in
 
 AUDITED: Final = {name.rpartition("/")[2] for name, policy in read_policies(SERVICES).items() if policy.audit}
 NEW_PASSWORD: Final = "another horse altogether"
@@ -50,7 +49,7 @@ class Log:
 
 @pytest.fixture
 async def log(in_loop: Client, storage: Storage) -> Log:
-    return Log(storage=storage, root=await administrator(in_loop, storage), anyone=in_loop)
+    return Log(storage=storage, root=await sign_in_administrator(in_loop, storage), anyone=in_loop)
 
 
 async def what_is_done(log: Log) -> dict[str, Done]:

@@ -9,22 +9,24 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 
 from chatter_grpc.core.message_service import Messages
+from chatter_grpc.core.storage import Storage
 from tests.support.edge import ANSWER
 from tests.support.provider import Provider
-from tests.support.served import METHODS, Account, Client, message, signed_in
+from tests.support.served import METHODS, Account, Client, message, sign_in_administrator, signed_in
 
 pytestmark = pytest.mark.platform("T21")
 
 
-async def test_a_whole_conversation_blocks_nothing(in_loop: Client) -> None:
+async def test_a_whole_conversation_blocks_nothing(in_loop: Client, storage: Storage) -> None:
     """T21: hashing, signing, the database and the run, under the detector that all tests run under."""
-    ada = await signed_in(in_loop)
+    ada = await sign_in_administrator(in_loop, storage)
     conversation = await ada.client.conversation(title="x" * 200)
     stream = await ada.client.ask(conversation.id, "y" * 30_000)
     assert (stream.fold.end, stream.text) == ("completed", ANSWER)
     ids = {"conversation_id": conversation.id, "run_id": stream.run_id, "message_id": next(iter(stream.fold.stored))}
+    ids |= {"user_id": ada.user.id, "query": "garden"}
     for name, (_, method) in METHODS.items():
-        if name.startswith(("Get", "List", "Watch")):
+        if name.startswith(("Get", "List", "Search", "Watch")):
             request: Any = GetMessageClass(method.input_type)()
             for field in method.input_type.fields:
                 if field.name in ids:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -14,7 +13,6 @@ from chatter_grpc.adapters.sql import schema
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
-from chatter_grpc.core.users import UserRole
 from tests.support.records import (
     LEASE,
     NOW,
@@ -27,7 +25,7 @@ from tests.support.records import (
     an_input,
     first_batch,
 )
-from tests.support.served import METHODS, Account, Client, message, signed_in
+from tests.support.served import METHODS, Account, Client, message, sign_in_administrator, signed_in
 
 # So many statements a call of each method takes at most, whatever there is in the database.
 BOUNDS: Final = {
@@ -108,17 +106,6 @@ def statements() -> Iterator[list[str]]:
         yield seen
     finally:
         event.remove(Engine, "before_cursor_execute", note)
-
-
-async def administrator(anyone: Client, storage: Storage) -> Account:
-    """Make an account that may call every method."""
-    made = await signed_in(anyone)
-    async with storage.write() as tx:
-        user = await tx.users.lock(made.user.id)
-        assert user is not None
-        await tx.users.replace(replace(user, role=UserRole.ADMIN))
-    tokens = (await anyone.ok("Login", login=user.username, password=made.password)).tokens
-    return replace(made, tokens=tokens, client=anyone.trusting(tokens.access_token))
 
 
 async def chat_calls(client: Client, conversation_id: str) -> dict[str, dict[str, Any]]:
@@ -221,7 +208,7 @@ async def fill(storage: Storage, owner_id: str, conversation: Any) -> None:
 @pytest.mark.platform("T2", "T17")
 async def test_every_rpc_takes_few_statements_and_each_names_the_owner(in_loop: Client, storage: Storage) -> None:
     """T17: a bound for every method. T2: the owner is a condition of every query on what has an owner."""
-    ada = await administrator(in_loop, storage)
+    ada = await sign_in_administrator(in_loop, storage)
     conversation = await ada.client.conversation()
     await ada.client.ask(conversation.id, "Hello")
     found = await call_everything(ada, in_loop, conversation.id)
@@ -244,7 +231,7 @@ async def test_every_rpc_takes_few_statements_and_each_names_the_owner(in_loop: 
 @pytest.mark.platform("T17")
 async def test_more_of_everything_takes_no_more_statements(in_loop: Client, storage: Storage) -> None:
     """T17: neither a longer page nor more rows around it."""
-    ada = await administrator(in_loop, storage)
+    ada = await sign_in_administrator(in_loop, storage)
     conversation = await ada.client.conversation()
     await ada.client.ask(conversation.id, "Hello")
     few = await call_everything(ada, in_loop, conversation.id)

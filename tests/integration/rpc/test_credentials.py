@@ -55,10 +55,10 @@ async def test_credentials_are_not_looked_at_on_public_methods(edge: Edge, accou
 
 
 async def test_each_scoped_method_needs_its_scope(edge: Edge) -> None:
-    await edge.replica.sign_up("grace")
+    await edge.sign_in_administrator("root")
     for name, scope in SCOPED.items():
         others = [each for each in Scope if each not in {scope, Scope.ACT_AS}]
-        key = await edge.replica.accounts.create_api_key(login="grace", name=name, scopes=others, expires_at=None)
+        key = await edge.replica.accounts.create_api_key(login="root", name=name, scopes=others, expires_at=None)
         answer = await edge.call(name, metadata=bearer(key.text))
         assert (answer.code, answer.reason) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING"), name
         assert answer.details[0].metadata["scope"] == scope

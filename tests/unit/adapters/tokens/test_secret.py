@@ -165,6 +165,6 @@ def test_each_purpose_has_its_own_key_and_a_secret_always_the_same_ones() -> Non
 
 @pytest.mark.platform("T7")
 def test_derived_keys_do_not_show_themselves() -> None:
-    """T7: printing the keys, as a log line might, shows none of them."""
+    """T7: printing the keys, as a log line might, shows none of them; the namespace is no key."""
     keys = derive_keys(GOOD.encode())
-    assert repr(keys) == "DerivedKeys()"
+    assert repr(keys) == f"DerivedKeys(namespace={keys.namespace!r})"
