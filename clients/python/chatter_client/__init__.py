@@ -7,6 +7,7 @@ from chatter_client.connection import Tls as Tls
 from chatter_client.credentials import ApiKey as ApiKey
 from chatter_client.credentials import Session as Session
 from chatter_client.errors import ChatterError as ChatterError
+from chatter_client.errors import ClientClosed as ClientClosed
 from chatter_client.errors import ClientError as ClientError
 from chatter_client.errors import CursorExpired as CursorExpired
 from chatter_client.errors import GaveUp as GaveUp

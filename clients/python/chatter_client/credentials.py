@@ -7,7 +7,7 @@ from typing import Final
 
 import grpc
 
-from chatter_client.errors import Unauthenticated
+from chatter_client.errors import ChatterError, Unauthenticated
 from chatter_client.tokens import MemoryStore, Tokens, TokenStore
 
 Metadata = tuple[tuple[str, str], ...]
@@ -27,6 +27,12 @@ class ApiKey:
 
     key: str = field(repr=False)
     subject: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for what no call can carry, such as a key with the end of its line."""
+        for name, value in (("key", self.key), ("subject", self.subject)):
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"{name}: only printable ASCII characters can be sent")
 
     @property
     def metadata(self) -> Metadata:
@@ -86,6 +92,11 @@ class Held:
 def bearer(tokens: Tokens) -> Metadata:
     """Return what calls carry."""
     return (("authorization", f"Bearer {tokens.access_token}"),)
+
+
+def not_unlocked() -> ChatterError:
+    """Return the error of tokens that another process holds for too long; another call may go better."""
+    return ChatterError("another process holds the session's tokens", code=grpc.StatusCode.UNAVAILABLE)
 
 
 def not_logged_in() -> Unauthenticated:

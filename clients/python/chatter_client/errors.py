@@ -33,11 +33,18 @@ class IntegrityError(ClientError):
     """The events of a run have a gap, or a text that does not have its hash: the answer cannot be trusted."""
 
 
+class ClientClosed(ClientError):
+    """The client was closed: before a call was made with it, or while a stream was being read."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
+
+
 class GaveUp(ClientError):
     """A stream has had no news for as long as its ``Resumption`` allows; ``cause`` is the last failure."""
 
     def __init__(self, seconds: float, cause: "ChatterError | None") -> None:
-        super().__init__(f"no news from the run for {seconds:.0f} s" + (f": {cause}" if cause else ""))
+        super().__init__(f"no news from the run for {seconds:g} s" + (f": {cause}" if cause else ""))
         self.cause = cause
 
 

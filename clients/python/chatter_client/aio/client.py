@@ -94,7 +94,7 @@ class Client:
         return RunStream(Progress(place, self._resumption), self._open, self.runs.CancelRun, self._listener)
 
     async def close(self) -> None:
-        """Close the channel; streams that are open end."""
+        """Close the channel; whoever is reading a stream is told so by ``ClientClosed``."""
         if isinstance(self._keeper, SessionKeeper):
             await self._keeper.close()
         await self._channel.close()

@@ -8,7 +8,7 @@ import grpc
 from chatter_client.aio.keepers import NOBODY, Keeper
 from chatter_client.connection import PUBLIC_METHODS
 from chatter_client.credentials import Metadata
-from chatter_client.errors import ChatterError, error_of
+from chatter_client.errors import ChatterError, ClientClosed, error_of
 from chatter_client.progress import EXPIRED
 
 
@@ -26,7 +26,7 @@ class UnaryInterceptor(_Carrying, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: grpc.aio.ClientCallDetails, request: Any
     ) -> Any:
-        """Make the call; raises ``ChatterError``."""
+        """Make the call; raises ``ChatterError`` and ``ClientClosed``."""
         carried = await self._metadata(client_call_details)
         try:
             return await _called(continuation, client_call_details, carried, request)
@@ -44,7 +44,10 @@ class StreamInterceptor(_Carrying, grpc.aio.UnaryStreamClientInterceptor):
     ) -> Any:
         """Open the stream; its iterator raises ``ChatterError``."""
         carried = await self._metadata(client_call_details)
-        call = await continuation(_with(client_call_details, carried), request)
+        try:
+            call = await continuation(_with(client_call_details, carried), request)
+        except grpc.aio.UsageError:
+            raise ClientClosed from None
         return self._read(call, carried)
 
     async def _read(self, call: Any, carried: Metadata) -> AsyncIterator[Any]:
@@ -65,6 +68,8 @@ async def _called(
         return await (await continuation(_with(details, carried), request))
     except grpc.aio.AioRpcError as failed:
         raise error_of(failed) from failed
+    except grpc.aio.UsageError:
+        raise ClientClosed from None
 
 
 def _with(details: grpc.aio.ClientCallDetails, carried: Metadata) -> grpc.aio.ClientCallDetails:

@@ -19,6 +19,7 @@ from chatter_client.credentials import (
     Session,
     bearer,
     not_logged_in,
+    not_unlocked,
 )
 from chatter_client.errors import ChatterError, Unauthenticated
 from chatter_client.progress import EXPIRED
@@ -162,11 +163,14 @@ class SessionKeeper:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        """Hold the store's lock; raises ``TimeoutError`` where another process does not give it back."""
-        async with asyncio.timeout(LOCK_SECONDS):
-            # Another process gives it back, which no event tells.
-            while not await asyncio.to_thread(self._session.store.try_lock):  # noqa: ASYNC110
-                await asyncio.sleep(LOCK_PAUSE_SECONDS)
+        """Hold the store's lock; raises ``ChatterError`` where another process does not give it back."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + LOCK_SECONDS
+        # Another process gives it back, which no event tells.
+        while not await asyncio.to_thread(self._session.store.try_lock):
+            if loop.time() > give_up_at:
+                raise not_unlocked()
+            await asyncio.sleep(LOCK_PAUSE_SECONDS)
         try:
             yield
         finally:

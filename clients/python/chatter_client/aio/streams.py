@@ -10,7 +10,7 @@ from typing import Any, Self
 from google.protobuf.message import Message
 
 from chatter_client.contract import run_event_pb2, run_pb2, run_service_pb2
-from chatter_client.errors import ChatterError
+from chatter_client.errors import ChatterError, ClientClosed
 from chatter_client.fold import Fold
 from chatter_client.interruptions import Interruption, Listener, ignore
 from chatter_client.progress import Place, Progress
@@ -126,6 +126,15 @@ class RunStream:
             await self._pause(None)
         except ChatterError as error:
             await self._pause(error)
+        except ClientClosed as error:
+            raise self._progress.located(error) from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # The call was cancelled and not the task: another one closed the stream, which then is over, or the client.
+            if not self._closed:
+                raise self._progress.located(ClientClosed()) from None
         else:
             if frame is None:
                 await self._pause(None)

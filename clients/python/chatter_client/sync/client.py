@@ -19,6 +19,7 @@ from chatter_client.fold import Fold
 from chatter_client.interruptions import Listener, ignore
 from chatter_client.progress import Place, Progress, Resumption
 from chatter_client.requests import Content, message_request
+from chatter_client.sync.channels import GuardedChannel
 from chatter_client.sync.interceptors import CallInterceptor
 from chatter_client.sync.keepers import SessionKeeper, keeper_of
 from chatter_client.sync.streams import SyncRunStream
@@ -38,8 +39,8 @@ class SyncClient:
         self._keeper = keeper_of(credentials)
         self._resumption = resumption
         self._listener = listener
-        self._channel = channel
-        calls = grpc.intercept_channel(channel, CallInterceptor(self._keeper))
+        self._channel = GuardedChannel(channel)
+        calls = grpc.intercept_channel(self._channel, CallInterceptor(self._keeper, self._channel))
         self.auth = AuthServiceStub(calls)
         self.users = UserServiceStub(calls)
         self.chat = ChatServiceStub(calls)
@@ -79,7 +80,7 @@ class SyncClient:
         return SyncRunStream(Progress(place, self._resumption), self._open, self.runs.CancelRun, self._listener)
 
     def close(self) -> None:
-        """Close the channel; streams that are open end."""
+        """Close the channel; whoever is reading a stream is told so by ``ClientClosed``."""
         self._channel.close()
 
     def __enter__(self) -> Self:

@@ -21,6 +21,7 @@ from chatter_client.credentials import (
     Session,
     bearer,
     not_logged_in,
+    not_unlocked,
 )
 from chatter_client.errors import ChatterError, Unauthenticated
 from chatter_client.progress import EXPIRED
@@ -144,11 +145,11 @@ class SessionKeeper:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the store's lock; raises ``TimeoutError`` where another process does not give it back."""
+        """Hold the store's lock; raises ``ChatterError`` where another process does not give it back."""
         give_up_at = time.monotonic() + LOCK_SECONDS
         while not self._session.store.try_lock():
             if time.monotonic() > give_up_at:
-                raise TimeoutError("another process holds the session's tokens")
+                raise not_unlocked()
             time.sleep(LOCK_PAUSE_SECONDS)
         try:
             yield

@@ -9,7 +9,7 @@ from typing import Any, Self
 from google.protobuf.message import Message
 
 from chatter_client.contract import run_event_pb2, run_pb2, run_service_pb2
-from chatter_client.errors import ChatterError
+from chatter_client.errors import ChatterError, ClientClosed
 from chatter_client.fold import Fold
 from chatter_client.interruptions import Interruption, Listener, ignore
 from chatter_client.progress import Place, Progress
@@ -126,6 +126,8 @@ class SyncRunStream:
                 self._watchdog.rest()
         except ChatterError as error:
             self._pause(error)
+        except ClientClosed as error:
+            raise self._progress.located(error) from None
         else:
             if frame is None:
                 self._pause(None)
