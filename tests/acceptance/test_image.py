@@ -126,8 +126,8 @@ def test_instructions_are_read_over_comments_and_lines() -> None:
 
 
 def test_a_step_that_fails_is_not_passed_over(tmp_path: Path) -> None:
-    with pytest.raises(subprocess.CalledProcessError):
-        run_steps(read_instructions("FROM x\nRUN false\n"), ROOT, tmp_path)
+    with pytest.raises(AssertionError, match="told why"):
+        run_steps(read_instructions("FROM x\nRUN echo told why >&2; false\n"), ROOT, tmp_path)
 
 
 def test_extras_are_pinned_by_the_lock(tmp_path: Path) -> None:

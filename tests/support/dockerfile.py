@@ -145,16 +145,17 @@ def _copy(image: Image, context: Path, stages: Mapping[str, Path], rest: str) ->
 def _run(image: Image, command: str) -> None:
     directory = Path(image.inside(image.directory)) if image.directory != "/" else image.root
     directory.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
+    done = subprocess.run(
         ["bash", "-e", "-c", image.inside(command)],
         cwd=directory,
         env=image.given({**_of_pip(), **image.arguments}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         timeout=SECONDS,
     )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
 def _of_pip() -> dict[str, str]:
