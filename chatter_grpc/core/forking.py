@@ -47,7 +47,9 @@ class Forking:
             original = await tx.conversations.lock(owner_id, named.conversation_id)
             # Read again, now that nobody else changes the conversation: it may have been deleted in between.
             last = await tx.messages.get(owner_id, named.id)
-            extent = await tx.forks.measure(owner_id, original.id, last.index)
+            # Who names an answer that was replaced goes on from that one.
+            kept = last.run_id if last.replaced_by_run_id else ""
+            extent = await tx.forks.measure(owner_id, original.id, last.index, kept_run_id=kept)
             if extent.messages > MAX_MESSAGES or extent.size_bytes > MAX_BYTES:
                 raise ForkTooLarge(
                     messages=extent.messages,
@@ -68,5 +70,5 @@ class Forking:
                 last_message_at=extent.last_message_at,
             )
             await tx.conversations.add(made, last_index=last.index)
-            await tx.forks.copy(owner_id, original.id, last.index, made.id)
+            await tx.forks.copy(owner_id, original.id, last.index, made.id, kept_run_id=kept)
         return made

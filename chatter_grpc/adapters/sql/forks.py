@@ -2,15 +2,15 @@
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, bindparam, func, insert, null, select
+from sqlalchemy import ColumnElement, Text, bindparam, exists, func, insert, null, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from chatter_grpc.adapters.sql.images import MessageImageRow
-from chatter_grpc.adapters.sql.messages import MessageRow
+from chatter_grpc.adapters.sql.messages import MessageRow, message_of
 from chatter_grpc.adapters.sql.statements import Statements
-from chatter_grpc.adapters.sql.words import MessageWordsRow
+from chatter_grpc.adapters.sql.words import MessageWordsRow, add_message_words
 from chatter_grpc.core.forks import Extent
 from chatter_grpc.core.ids import MESSAGE, new_id
 
@@ -41,7 +41,7 @@ _TO_COPY: Final = (
     MessageRow.conversation_id == bindparam("conversation"),
     MessageRow.position <= bindparam("last"),
     MessageRow.deleted_at.is_(None),
-    MessageRow.replaced_by_run_id.is_(None),
+    or_(MessageRow.replaced_by_run_id.is_(None), MessageRow.run_id == bindparam("kept")),
 )
 _IMAGES: Final = (
     select(func.coalesce(func.sum(MessageImageRow.size_bytes), 0))
@@ -63,7 +63,7 @@ _OF_A_COPY: Final[dict[str, Any]] = {
     "conversation_id": _NEW_CONVERSATION,
     "copied_from": MessageRow.id,
     **dict.fromkeys(("input_tokens", "output_tokens", "cost_micros", "estimated"), null()),
-    **dict.fromkeys(("rating", "rating_comment", "rated_at"), null()),
+    **dict.fromkeys(("rating", "rating_comment", "rated_at", "replaced_by_run_id"), null()),
 }
 _MESSAGE_COLUMNS: Final = [column.name for column in MessageRow.table().columns]
 _COPY: Final = insert(MessageRow.table()).from_select(
@@ -78,6 +78,12 @@ _COPY_WORDS: Final = insert(MessageWordsRow.table()).from_select(
     .join(MessageRow, MessageRow.id == MessageWordsRow.message_id)
     .where(*_TO_COPY, MessageWordsRow.owner_id == bindparam("owner"))
     .order_by(MessageRow.position),
+)
+# What was replaced has no words to copy.
+_WORDLESS: Final = select(MessageRow.table()).where(
+    MessageRow.owner_id == bindparam("owner"),
+    MessageRow.conversation_id == _NEW_CONVERSATION,
+    ~exists().where(MessageWordsRow.message_id == MessageRow.id),
 )
 _IMAGE_COLUMNS: Final = [column.name for column in MessageImageRow.table().columns]
 _COPY_IMAGES: Final = insert(MessageImageRow.table()).from_select(
@@ -94,21 +100,34 @@ class SqlForks:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def measure(self, owner_id: str, conversation_id: str, last_index: int) -> Extent:
+    async def measure(self, owner_id: str, conversation_id: str, last_index: int, *, kept_run_id: str = "") -> Extent:
         """See ``ForkStore``."""
-        values = {"owner": owner_id, "conversation": conversation_id, "last": last_index}
+        values = {"owner": owner_id, "conversation": conversation_id, "last": last_index, "kept": kept_run_id}
         (row,) = await self._sql.rows(_MEASURE, values)
         return Extent(messages=row.messages, size_bytes=int(row.size_bytes), last_message_at=row.last_message_at)
 
-    async def copy(self, owner_id: str, conversation_id: str, last_index: int, new_conversation_id: str) -> None:
+    async def copy(
+        self,
+        owner_id: str,
+        conversation_id: str,
+        last_index: int,
+        new_conversation_id: str,
+        *,
+        kept_run_id: str = "",
+    ) -> None:
         """See ``ForkStore``."""
         values = {
             "owner": owner_id,
             "conversation": conversation_id,
             "last": last_index,
+            "kept": kept_run_id,
             "new_conversation": new_conversation_id,
             "stem": new_id(MESSAGE)[:-INDEX_DIGITS],
         }
         await self._sql.run(_COPY, values)
         await self._sql.run(_COPY_WORDS, values)
         await self._sql.run(_COPY_IMAGES, values)
+        if kept_run_id:
+            here = {"owner": owner_id, "new_conversation": new_conversation_id}
+            kept = [message_of(row) for row in await self._sql.rows(_WORDLESS, here)]
+            await add_message_words(self._sql, kept, new_conversation_id)

@@ -11,10 +11,12 @@ from chatter_grpc.core.forking import Fork, Forking
 from chatter_grpc.core.messages import Message
 from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.requests import RequestKey
+from chatter_grpc.core.search import MessageFilter
+from chatter_grpc.core.search_query import parse_query
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
 from tests.support.desk import Desk
-from tests.support.records import NOW, a_message, an_answer, start_run
+from tests.support.records import NOW, a_message, an_answer, finish_run, start_run
 
 
 @pytest.fixture
@@ -53,6 +55,33 @@ async def test_a_fork_has_the_settings_and_counts_what_was_copied_but_not_what_i
     run = await start_run(storage, made)
     async with storage.write() as tx:
         assert await tx.messages.append(made.id, (a_message(made, run.id),), Usage()) == 3
+
+
+async def test_a_fork_at_an_answer_that_was_replaced_goes_on_from_that_one(
+    storage: Storage, desk: Desk, forks: Forking, caller: Caller
+) -> None:
+    """Among three answers to one question, the second; in the fork it stands, and is found."""
+    made = await desk.conversations.create(caller, ConversationValues(title="Old"), None)
+    runs = [await start_run(storage, made)]
+    question = a_message(made, runs[0].id, text="question")
+    answers = [an_answer(made, runs[0].id, text="first")]
+    async with storage.write() as tx:
+        await tx.messages.append(made.id, (question, *answers), Usage())
+    for text in ("second", "third"):
+        await finish_run(storage, runs[-1])
+        runs.append(await start_run(storage, made))
+        answers.append(an_answer(made, runs[-1].id, text=text))
+        async with storage.write() as tx:
+            await tx.messages.append(made.id, (answers[-1],), Usage())
+            await tx.messages.replace_answers(caller.owner_id, made.id, question.id, runs[-1].id)
+    fork = await forks.fork(caller, Fork(message_id=answers[1].id), None)
+    async with storage.read() as tx:
+        copies = (await tx.messages.list(caller.owner_id, fork.id, PageRequest(), newest_first=False)).items
+        wanted = MessageFilter(conversation_id=fork.id)
+        found = await tx.search.messages(caller.owner_id, parse_query("second"), wanted, PageRequest())
+    assert [(each.text, each.replaced_by_run_id) for each in copies] == [("question", ""), ("second", "")]
+    assert fork.message_count == 2
+    assert [each.id for each in found.items] == [copies[1].id]
 
 
 async def test_a_repeat_gives_the_same_fork_whatever_became_of_the_original(
