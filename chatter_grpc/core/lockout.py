@@ -61,7 +61,8 @@ async def hold_account(tx: Transaction, caller: Caller) -> User:
 async def lock_account(tx: Transaction, caller: Caller) -> User:
     """Return the caller's account, with its row held for this transaction alone; raises ``AccountDisabled``.
 
-    For what is counted by account: two transactions that count and then add would both find room for the last one.
+    For what changes the account, or is counted by it: two transactions that count and then add would both find room
+    for the last one.
     """
     user = await tx.users.lock(caller.actor_id)
     if user is None or user.state is not UserState.ACTIVE:

@@ -18,7 +18,7 @@ from chatter_grpc.core.errors import (
     TokenInvalid,
     UserNotFound,
 )
-from chatter_grpc.core.lockout import Ended, hold_credentials, shut_out, take_role_away
+from chatter_grpc.core.lockout import Ended, hold_credentials, lock_account, shut_out, take_role_away
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.revocations import Revocation
@@ -96,7 +96,7 @@ class Users:
         """Set the fields of the caller's account that the paths name, and return it as it is now.
 
         Raises ``UserNotFound``, ``SubjectUnexpected``, ``FieldInvalid``, ``EtagMismatch``, ``EmailTaken``,
-        ``RequestIdReused``, and ``SessionRevoked`` or ``ApiKeyInvalid``.
+        ``RequestIdReused``, and ``AccountDisabled``, ``SessionRevoked`` or ``ApiKeyInvalid``.
         """
         # A subject is no account, not even that of its service.
         if update.user_id not in {"", caller.owner_id}:
@@ -106,7 +106,7 @@ class Users:
         paths = checked_paths(update.paths, mutable=OWN, immutable=ADMINISTERED | OUTPUT)
         now = self._clock()
         async with self._storage.write() as tx:
-            before = _found(await tx.users.lock(caller.actor_id), caller.actor_id)
+            before = await lock_account(tx, caller)
             await hold_credentials(tx, caller, now)
             if await claim_request(tx.requests, key, before.id, now) is not None:
                 return before

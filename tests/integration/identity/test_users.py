@@ -252,6 +252,19 @@ async def test_an_administrator_who_is_none_any_more_changes_nothing_in_the_mome
     assert (await replica.users.get(ada.actor_id)).state is UserState.ACTIVE
 
 
+async def test_a_disabled_account_is_not_changed_by_its_key_in_the_moment_that_others_do_not_know(
+    replica: Replica, site: Site, ada: Caller, root: Caller
+) -> None:
+    elsewhere = await site.start()
+    issued = await replica.accounts.create_api_key(login="ada", name="k", scopes=["account:write"], expires_at=None)
+    key = await elsewhere.authenticator.authenticate(issued.text)
+    await disable(replica, root, ada.actor_id)
+    assert not await is_refused(elsewhere, key)
+    with pytest.raises(AccountDisabled):
+        await change_me(elsewhere, key, "email", email="thief@example.org")
+    assert (await replica.users.get(ada.actor_id)).email != "thief@example.org"
+
+
 async def test_disabling_ends_sessions_keys_and_runs(replica: Replica, site: Site, ada: Caller, root: Caller) -> None:
     elsewhere = await site.start()
     run = await start_run(replica, ada.owner_id, ada.actor_id)
