@@ -113,9 +113,9 @@ def test_ctrl_c_cancels_the_answer_and_not_the_program(start: Start, server: Ser
         terminal.expect("Cancelled:")
         terminal.expect("tokens in,")
         terminal.expect("> ")
-        terminal.press(CTRL_C)
-        terminal.expect("Ctrl-C again leaves")
-        terminal.press(CTRL_C)
+        terminal.insist(CTRL_C, "Ctrl-C again leaves.")
+        terminal.expect("> ")
+        terminal.insist(CTRL_C)
         assert terminal.wait() == 0
     assert "Traceback" not in terminal.text
 
@@ -194,3 +194,63 @@ def test_what_a_terminal_would_obey_is_shown_instead(hostile: str) -> None:
     text = shown(f"a{hostile}b\n\tc")
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
     assert text.endswith("b\n\tc")
+
+
+def test_bytes_that_are_no_text_are_replaced(start: Start, server: Served, known: dict[str, str]) -> None:
+    with start("chat", "--server", server.address, **known) as terminal:
+        terminal.expect("> ")
+        terminal.press(b"bad \xff bytes. What bytes?\r")
+        terminal.expect("“bad \N{REPLACEMENT CHARACTER} bytes.”")
+        terminal.expect("tokens in")
+    assert "Traceback" not in terminal.text
+
+
+@pytest.mark.parametrize(
+    "more", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}]
+)
+async def test_another_encoding_costs_characters_and_not_the_answer(
+    surroundings: dict[str, str], server: Served, known: dict[str, str], more: dict[str, str]
+) -> None:
+    done = piped("Foxes dig. What do foxes do?", server.address, surroundings, **known, **more)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "?Foxes dig.?" in done.stdout
+
+
+async def test_a_home_that_cannot_be_written_is_told(
+    start: Start, surroundings: dict[str, str], server: Served, known: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    nowhere = {"XDG_STATE_HOME": str(tmp_path / "file")}
+    done = piped("hi", server.address, surroundings, **nowhere)
+    assert done.returncode == 1
+    assert re.fullmatch(r"chatter: .*Not a directory.*\n", done.stderr)
+    # With other credentials it costs the history alone.
+    with start("chat", "--server", server.address, **known, **nowhere) as terminal:
+        terminal.expect("> ")
+        terminal.type("/quit")
+        assert terminal.wait() == 0
+    assert "Traceback" not in terminal.text
+
+
+def test_a_key_that_no_call_can_carry_is_told(surroundings: dict[str, str], server: Served) -> None:
+    done = piped("hi", server.address, surroundings, CHATTER_API_KEY="key\n")
+    assert done.returncode == 1
+    assert done.stderr.startswith("chatter: CHATTER_API_KEY or CHATTER_SUBJECT: key: only printable ASCII")
+
+
+def test_two_terminals_keep_the_lines_of_both(
+    start: Start, server: Served, known: dict[str, str], tmp_path: Path
+) -> None:
+    with (
+        start("chat", "--server", server.address, **known) as one,
+        start("chat", "--server", server.address, **known) as other,
+    ):
+        for terminal, line in ((one, "/new one"), (other, "/new other")):
+            terminal.expect("> ")
+            terminal.type(line)
+            terminal.expect("A new conversation.")
+            terminal.expect("> ")
+            terminal.type("/quit")
+            assert terminal.wait() == 0
+    lines = (tmp_path / "state" / "chatter" / "history").read_text().splitlines()
+    assert lines == ["/new one", "/new other"]

@@ -85,3 +85,13 @@ def test_a_token_that_was_refused_is_not_used_again() -> None:
     assert held.usable(refused="planted-access") is None
     assert held.bearable(refused="planted-access") is None
     assert held.usable(refused="another") == TOKENS
+
+
+def test_a_session_that_others_may_read_is_taken_from_them(tmp_path: Path) -> None:
+    path = tmp_path / "session"
+    store = FileStore(path)
+    tokens = Tokens(access_token="a", refresh_token="r", access_expires_at=1.0, refresh_expires_at=2.0)
+    store.save(tokens)
+    path.chmod(0o644)
+    assert store.load() == tokens
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

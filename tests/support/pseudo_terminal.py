@@ -61,6 +61,24 @@ class Terminal:
         """Press a key, such as Ctrl-C (``\\x03``)."""
         os.write(self._handle, key)
 
+    def insist(self, key: bytes, wanted: str = "") -> None:
+        """Press a key until a text is shown, or the program ends where none is given.
+
+        Python's readline does not look at a signal that comes just when it has shown its prompt, until the next one.
+        """
+        give_up_at = time.monotonic() + SECONDS
+        while self.process.poll() is None:
+            self.press(key)
+            press_again_at = time.monotonic() + 2
+            while time.monotonic() < press_again_at and self.process.poll() is None:
+                self._read(0.1)
+                place = self.text.find(wanted, self._seen) if wanted else -1
+                if place >= 0:
+                    self._seen = place + len(wanted)
+                    return
+            assert time.monotonic() < give_up_at, f"{wanted!r} does not come:\n{self.text}"
+        assert not wanted, f"it ended before {wanted!r}:\n{self.text}"
+
     def wait(self) -> int:
         """Wait for the program's end and return its exit code."""
         give_up_at = time.monotonic() + SECONDS

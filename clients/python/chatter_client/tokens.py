@@ -78,7 +78,8 @@ class MemoryStore:
 class FileStore:
     """Keeps tokens in a file that is its user's alone (mode 0600, in a directory that is made with mode 0700).
 
-    A file that cannot be read as tokens counts as none. Several processes may share it.
+    A file that cannot be read as tokens counts as none; one that others may read is taken from them. Several processes
+    may share it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +89,10 @@ class FileStore:
     def load(self) -> Tokens | None:
         """See ``TokenStore``."""
         try:
-            found: Any = json.loads(self._path.read_text())
+            with self._path.open() as file:
+                if os.fstat(file.fileno()).st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                found: Any = json.load(file)
             return Tokens(**found)
         except (FileNotFoundError, ValueError, TypeError):
             return None

@@ -1,5 +1,6 @@
 """`chatter`: a chat in the terminal."""
 
+import io
 import sys
 
 
@@ -13,4 +14,8 @@ def main() -> None:
             raise
         print(f"chatter: {missing.name} is missing; install chatter-client[terminal]", file=sys.stderr)
         raise SystemExit(1) from None
+    # A terminal of another encoding, or bytes that are no text, are no reason to fall over.
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
     app()

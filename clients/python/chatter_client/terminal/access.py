@@ -27,9 +27,12 @@ class NoAccess(Exception):
 
 
 def credentials_for(target: str) -> Credentials:
-    """Return the credentials of the environment, or the session that is kept for the server."""
+    """Return the credentials of the environment, or the session that is kept for the server; raises ``NoAccess``."""
     if key := os.environ.get(KEY):
-        return ApiKey(key=key, subject=os.environ.get(SUBJECT, ""))
+        try:
+            return ApiKey(key=key, subject=os.environ.get(SUBJECT, ""))
+        except ValueError as refused:
+            raise NoAccess(f"{KEY} or {SUBJECT}: {refused}") from None
     if login := os.environ.get(LOGIN):
         # Nothing is kept: the session in the file may be another account's.
         return Session(login=login, password=os.environ.get(PASSWORD, ""))

@@ -15,7 +15,7 @@ from chatter_client.errors import ClientError
 from chatter_client.terminal.access import NoAccess, credentials_for, is_known, kept_session, sign_in
 from chatter_client.terminal.chat import Chat, Left
 from chatter_client.terminal.prompt import Prompt
-from chatter_client.terminal.screen import Screen
+from chatter_client.terminal.screen import Screen, typed
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 # What a shell reports for a process that Ctrl-C ended.
@@ -48,18 +48,16 @@ def chat(
     CHATTER_API_KEY, or CHATTER_LOGIN and CHATTER_PASSWORD, go before the session that is kept.
     """
 
-    credentials = credentials_for(target)
-
-    def run(runner: asyncio.Runner, client: Client, screen: Screen) -> None:
+    def run(runner: asyncio.Runner, client: Client, screen: Screen, credentials: Credentials) -> None:
         talk = Chat(client, screen, conversation_id=conversation, model=model)
         if not is_known(credentials):
             sign_in(runner, client, screen, register=_wants_to_register())
         if sys.stdin.isatty():
             Prompt(talk, screen, runner).run()
-        elif (text := sys.stdin.read().strip()) and not runner.run(talk.say(text)):
+        elif (text := typed(sys.stdin.read())) and not runner.run(talk.say(text)):
             raise typer.Exit(1)
 
-    _with_client(run, target, credentials, plaintext=plaintext, ca=ca)
+    _with_client(run, target, credentials_for, plaintext=plaintext, ca=ca)
 
 
 @app.command()
@@ -71,32 +69,37 @@ def login(
 ) -> None:
     """Open a session with a server, and keep it for `chatter chat`."""
 
-    def run(runner: asyncio.Runner, client: Client, screen: Screen) -> None:
+    def run(runner: asyncio.Runner, client: Client, screen: Screen, credentials: Credentials) -> None:
         sign_in(runner, client, screen, register=register)
 
-    _with_client(run, target, kept_session(target), plaintext=plaintext, ca=ca)
+    _with_client(run, target, kept_session, plaintext=plaintext, ca=ca)
 
 
 @app.command()
 def logout(target: Target = DEFAULT_TARGET, plaintext: Plaintext = False, ca: Authority = None) -> None:
     """End the session with a server."""
 
-    def run(runner: asyncio.Runner, client: Client, screen: Screen) -> None:
+    def run(runner: asyncio.Runner, client: Client, screen: Screen, credentials: Credentials) -> None:
         runner.run(client.log_out())
 
-    _with_client(run, target, kept_session(target), plaintext=plaintext, ca=ca)
+    _with_client(run, target, kept_session, plaintext=plaintext, ca=ca)
 
 
 def _with_client(
-    run: Callable[[asyncio.Runner, Client, Screen], None],
+    run: Callable[[asyncio.Runner, Client, Screen, Credentials], None],
     target: str,
-    credentials: Credentials,
+    find: Callable[[str], Credentials],
     *,
     plaintext: bool,
     ca: Path | None,
 ) -> None:
-    """Run with a client, and exit as its errors ask for."""
+    """Run with a client that has the credentials that are found for the target, and exit as its errors ask for."""
     screen = Screen()
+    try:
+        credentials = find(target)
+    except (NoAccess, OSError) as error:
+        screen.complain(str(error))
+        raise typer.Exit(1) from None
     tls: Tls | bool | None = Tls(root_certificates=ca.read_bytes()) if ca else False if plaintext else None
 
     async def made() -> Client:
@@ -105,8 +108,11 @@ def _with_client(
     with asyncio.Runner() as runner:
         client = runner.run(made())
         try:
-            run(runner, client, screen)
-        except (NoAccess, ClientError) as error:
+            run(runner, client, screen, credentials)
+        except BrokenPipeError:
+            # Whoever read the answer has gone: click ends quietly.
+            raise
+        except (NoAccess, ClientError, OSError) as error:
             screen.complain(str(error))
             raise typer.Exit(1) from None
         except (Left, KeyboardInterrupt, EOFError):

@@ -6,10 +6,10 @@ import readline
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
-from chatter_client.errors import ClientError
+from chatter_client.errors import ClientError, Unauthenticated
 from chatter_client.terminal.chat import Chat
 from chatter_client.terminal.files import history_file
-from chatter_client.terminal.screen import Screen
+from chatter_client.terminal.screen import Screen, typed
 
 PROMPT: Final = "> "
 LINES_KEPT: Final = 1000
@@ -44,7 +44,7 @@ class Prompt:
         with history():
             while True:
                 try:
-                    line = input(PROMPT).strip()
+                    line = typed(input(PROMPT))
                 except EOFError:
                     self._screen.say("")
                     return
@@ -58,7 +58,9 @@ class Prompt:
                 if line == "/quit":
                     return
                 if line:
-                    readline.add_history(line)
+                    with contextlib.suppress(UnicodeEncodeError):
+                        # The library keeps what the locale can write.
+                        readline.add_history(line)
                     self._do(line)
 
     def _do(self, line: str) -> None:
@@ -75,6 +77,8 @@ class Prompt:
                 self._runner.run(_awaited(self._chat.say(line) if command is None else command(rest.strip())))
             except ClientError as error:
                 self._screen.complain(str(error))
+                if isinstance(error, Unauthenticated) and error.reason == "CREDENTIALS_MISSING":
+                    self._screen.hint("Leave, and use `chatter login`.")
 
 
 async def _awaited(work: Awaitable[object]) -> None:
@@ -83,15 +87,20 @@ async def _awaited(work: Awaitable[object]) -> None:
 
 @contextlib.contextmanager
 def history() -> Iterator[None]:
-    """Know the lines of before, and keep those of now; what is typed for a password is none."""
-    path = history_file()
+    """Know the lines of before, and add those of now to them; what is typed for a password is none.
+
+    Where they cannot be kept, there is no history. Chats at several terminals keep the lines of all of them.
+    """
     readline.set_auto_history(False)
     readline.set_history_length(LINES_KEPT)
     with contextlib.suppress(OSError):
-        readline.read_history_file(path)
+        readline.read_history_file(history_file())
+    known = readline.get_current_history_length()
     try:
         yield
     finally:
-        readline.write_history_file(path)
-        # Written anew by the library, whose mask is the process's.
-        path.chmod(0o600)
+        with contextlib.suppress(OSError):
+            path = history_file()
+            readline.append_history_file(readline.get_current_history_length() - known, path)
+            # Written anew by the library where it became too long, with the process's mask.
+            path.chmod(0o600)

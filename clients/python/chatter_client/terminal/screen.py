@@ -22,6 +22,7 @@ from chatter_client.interruptions import Interruption
 REFRESHES_PER_SECOND: Final = 8
 TITLE_CHARACTERS: Final = 60
 NOTED_SECONDS: Final = 0.3
+SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 # What a terminal would obey instead of showing.
 CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -29,6 +30,11 @@ CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def shown(text: str) -> str:
     """Return a text without anything that a terminal takes as a command."""
     return CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def typed(text: str) -> str:
+    """Return what was typed or piped in without what stands for bytes that are no text: no call can carry it."""
+    return SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text).strip()
 
 
 def in_words(usage: content_pb2.Usage) -> str:
