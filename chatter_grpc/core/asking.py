@@ -43,9 +43,9 @@ class Asking:
         self.models = models
         self._schemas = schemas
 
-    async def check_schema(self, schema: str) -> None:
+    async def check_schema(self, schema: str, owner_id: str = "") -> None:
         """Raise ``FieldInvalid`` where a request's schema cannot be used."""
-        await check_schema(self._schemas, schema)
+        await check_schema(self._schemas, schema, owner_id)
 
     def check(self, settings: ModelSettings, parts: tuple[Part, ...], response_schema: str = "") -> ModelInfo:
         """Return the model that settings name, where it can be asked this by itself.
@@ -73,7 +73,7 @@ class Asking:
         left = list(self.models.fallbacks(name))
         while True:
             try:
-                return await self._ask(step, model, request, inquiry.response_schema)
+                return await self._ask(step, model, request, inquiry)
             except PASSED_ON as failure:
                 following = None if is_cancelled() else _next(left, inquiry)
                 if following is None:
@@ -81,13 +81,16 @@ class Asking:
                 _pass_on(model, following[0], failure)
             model, request = following
 
-    async def _ask(self, step: StepWriter, model: OfferedModel, request: ModelRequest, schema: str) -> FinishedMessage:
+    async def _ask(
+        self, step: StepWriter, model: OfferedModel, request: ModelRequest, inquiry: Inquiry
+    ) -> FinishedMessage:
         """Have one model answer; where its answer does not keep the schema, once more."""
+        schema = inquiry.response_schema
         if not schema:
             return await write_answer(step, model, request)
 
         async def fault_of(answer: str) -> str | None:
-            return await self._schemas.fault_of(schema, answer)
+            return await self._schemas.fault_of(schema, answer, owner_id=inquiry.owner_id)
 
         try:
             return await write_answer(step, model, request, fault_of)

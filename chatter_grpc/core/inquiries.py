@@ -28,11 +28,12 @@ _CORRECTION: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inquiry:
-    """What is asked, before it is known of whom. From its last user's turn on, ``turns`` are never left out."""
+    """What an owner asks, before it is known of whom. From its last user's turn on, ``turns`` are never left out."""
 
     turns: Sequence[Turn]
     settings: ModelSettings
     response_schema: str = ""
+    owner_id: str = ""
 
 
 def request_for(info: ModelInfo, inquiry: Inquiry) -> ModelRequest:

@@ -102,7 +102,7 @@ class Starting:
         self._supervisor.check_open()
         if start.workflow_id is not None:
             raise WorkflowNotFound(workflow_id=start.workflow_id)
-        await self._asking.check_schema(start.response_schema)
+        await self._asking.check_schema(start.response_schema, caller.owner_id)
         starting = self._supervisor.own(self._start(caller, start, question, key), "start of a run")
         try:
             return await asyncio.shield(starting)

@@ -6,15 +6,23 @@ from chatter_grpc.core.schemas import AnswerSchemas, SchemaRefused
 
 
 class WordSchemas:
-    """Implements ``AnswerSchemas`` in which a schema is a word that answers have to hold; no word holds a space."""
+    """Implements ``AnswerSchemas`` in which a schema is a word that answers have to hold; no word holds a space.
 
-    async def check(self, schema: str) -> None:
+    ``owners`` are those whose schemas and answers were checked, in order.
+    """
+
+    def __init__(self) -> None:
+        self.owners: list[str] = []
+
+    async def check(self, schema: str, *, owner_id: str = "") -> None:
         """See ``AnswerSchemas``."""
+        self.owners.append(owner_id)
         if " " in schema:
             raise SchemaRefused("must be a word")
 
-    async def fault_of(self, schema: str, answer: str) -> str | None:
+    async def fault_of(self, schema: str, answer: str, *, owner_id: str = "") -> str | None:
         """See ``AnswerSchemas``."""
+        self.owners.append(owner_id)
         return None if schema in answer else f"it lacks {schema}"
 
 

@@ -38,7 +38,7 @@ from chatter_grpc.core.starting import RunLimits, Starting
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.frames import frame_of
-from tests.support.asking import asking_of
+from tests.support.asking import WordSchemas, asking_of
 from tests.support.fold import ClientFold
 from tests.support.waiting import MINUTE, eventually, soon, until
 
@@ -167,7 +167,8 @@ class Process:
         self.log.gate.set()
         self.wakeups = wakeups or MemoryWakeUps(tick=0.01)
         self.committer = GroupCommitter(self.log, self.wakeups.notify, commits)
-        asking = asking_of(models)
+        self.schemas = WordSchemas()
+        asking = asking_of(models, self.schemas)
         executor = executor or LangGraphEngine(asking)
         self.supervisor = Supervisor(name, self.storage, executor, self.committer, self.wakeups, runs, utc_now)
         self.readers = Readers(self.storage, self.wakeups, self.supervisor.tail)

@@ -21,5 +21,5 @@ class LangGraphEngine:
         if run.kind is None:
             raise WorkflowNotFound(workflow_id=run.workflow_id or "")
         graph = cached_graph(BUILT_IN[run.kind])
-        context = RunContext(writer=writer, asking=self._asking, input=work.input)
+        context = RunContext(writer=writer, asking=self._asking, input=work.input, owner_id=work.run.owner_id)
         await graph.ainvoke({"turns": list(work.turns)}, context=context)

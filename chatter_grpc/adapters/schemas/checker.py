@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from chatter_grpc.adapters.schemas import worker
+from chatter_grpc.adapters.schemas.places import Places
 from chatter_grpc.adapters.schemas.worker import LENGTH_BYTES
 from chatter_grpc.core.schemas import SchemaRefused
 
@@ -30,26 +31,26 @@ class WorkerBroken(Exception):
 
 
 class SchemaChecker:
-    """Implements ``AnswerSchemas`` with jsonschema, at most ``workers`` checks at a time; others wait."""
+    """Implements ``AnswerSchemas`` with jsonschema, at most ``workers`` checks at a time; others wait in turn."""
 
     def __init__(self, *, workers: int = 2, wall_seconds: float = _WALL_SECONDS) -> None:
         self._wall_seconds = wall_seconds
-        self._room = asyncio.Semaphore(workers)
+        self._places = Places(workers)
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="schemas")
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._closed = False
 
-    async def check(self, schema: str) -> None:
+    async def check(self, schema: str, *, owner_id: str = "") -> None:
         """Raise ``SchemaRefused`` unless the text is a schema that can be used; see ``AnswerSchemas``."""
-        fault = await self._ask(schema, None)
+        fault = await self._ask(schema, None, owner_id)
         if fault is not None:
             raise SchemaRefused(fault)
 
-    async def fault_of(self, schema: str, answer: str) -> str | None:
+    async def fault_of(self, schema: str, answer: str, *, owner_id: str = "") -> str | None:
         """Return what keeps an answer from keeping a schema; see ``AnswerSchemas``."""
-        return await self._ask(schema, answer)
+        return await self._ask(schema, answer, owner_id)
 
     async def close(self) -> None:
         """End the processes; checks under way find a fault."""
@@ -62,9 +63,9 @@ class SchemaChecker:
             each.kill()
         await asyncio.to_thread(self._threads.shutdown, wait=True)
 
-    async def _ask(self, schema: str, answer: str | None) -> str | None:
+    async def _ask(self, schema: str, answer: str | None, owner_id: str) -> str | None:
         request = json.dumps({"schema": schema, "answer": answer}).encode()
-        async with self._room:
+        async with self._places.place(owner_id):
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask_worker, request)
 
     def _ask_worker(self, request: bytes) -> str | None:

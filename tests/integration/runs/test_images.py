@@ -168,3 +168,4 @@ async def test_a_schema_holds_for_a_run_that_begins_elsewhere(site: Site) -> Non
         fold = await site.process.follow(site.caller, run_id)
     assert (fold.end, fold.kinds.count("message_discarded"), fold.stored) == ("failed", 2, {})
     assert [said.role for said in await stored_messages(site.storage, site.caller, site.conversation.id)] == [Role.USER]
+    assert site.process.schemas.owners == [site.caller.owner_id] * 3, "whose turn it is, is known at every check"

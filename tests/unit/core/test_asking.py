@@ -208,9 +208,10 @@ class SlowSchemas(WordSchemas):
     """Checks that never end."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked = asyncio.Event()
 
-    async def fault_of(self, schema: str, answer: str) -> str | None:
+    async def fault_of(self, schema: str, answer: str, *, owner_id: str = "") -> str | None:
         self.asked.set()
         await asyncio.Event().wait()
         raise AssertionError

@@ -17,7 +17,12 @@ def add_node(builder: GraphBuilder, name: str, node: NodeDefinition, config: Mod
     async def ask(state: GraphState, runtime: Runtime[RunContext]) -> GraphState:
         context = runtime.context
         settings = config.settings.over(context.input.settings)
-        inquiry = Inquiry(turns=state["turns"], settings=settings, response_schema=context.input.response_schema)
+        inquiry = Inquiry(
+            turns=state["turns"],
+            settings=settings,
+            response_schema=context.input.response_schema,
+            owner_id=context.owner_id,
+        )
         step = context.writer.open_step(node.id, NodeType.MODEL)
         message = await context.asking.write(step, inquiry)
         step.finish()
