@@ -48,7 +48,7 @@ class ScopeMissing(ChatterError):
 
 
 class SubjectRefused(ChatterError):
-    """Only credentials with the scope act_as may name a subject of 1 to 200 printable characters."""
+    """Only credentials with act_as may name a subject, of 1 to 200 printable characters and no space around."""
 
 
 class RegistrationClosed(ChatterError):

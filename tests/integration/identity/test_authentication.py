@@ -205,8 +205,10 @@ async def test_a_session_names_no_subject(replica: Replica) -> None:
         await replica.authenticator.authenticate((await replica.log_in()).access_token, "ann")
 
 
-@pytest.mark.parametrize("subject", ["x" * 201, "tab\tin it", "line\n", "\0", "\x7f", "\u202eabc", "\ud800"])
-async def test_a_subject_that_is_too_long_or_not_printable_is_refused(
+@pytest.mark.parametrize(
+    "subject", ["x" * 201, "tab\tin it", "line\n", "\0", "\x7f", "\u202eabc", "\ud800", " ", " ann", "ann "]
+)
+async def test_a_subject_that_is_too_long_or_not_printable_or_begins_or_ends_with_a_space_is_refused(
     replica: Replica, service_id: str, subject: str
 ) -> None:
     issued = await give_key(replica, Scope.ACT_AS)
