@@ -1,5 +1,6 @@
 """Describes the settings for people: names, values without secrets, sources, kinds and meanings."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import getdoc
@@ -11,6 +12,9 @@ from chatter_grpc.config import PREFIX, Settings
 DEFAULT: Final = "default"
 ENVIRONMENT: Final = "environment"
 DERIVED: Final = "derived"
+
+_USER: Final = re.compile(r"(?<=://)[^/\s]*@")
+_QUERY: Final = re.compile(r"(\w://[^?\s]*)\?\S*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ def describe_settings(settings: Settings | None) -> list[Setting]:
     return [
         Setting(
             name=f"{PREFIX}{name.upper()}",
-            value=values[name],
+            value=without_credentials(values[name]),
             source=ENVIRONMENT if name in given else DERIVED if name in derived else DEFAULT,
             in_effect=derived.get(name),
             kind=kind_of(schema["properties"][name]),
@@ -48,6 +52,19 @@ def describe_settings(settings: Settings | None) -> list[Setting]:
         )
         for name in Settings.model_fields
     ]
+
+
+def without_credentials(value: Any) -> Any:
+    """Return a value with asterisks for what an address holds beside its place: it may be a secret, if misplaced."""
+    match value:
+        case str():
+            return _QUERY.sub(r"\1?**********", _USER.sub("**********@", value))
+        case list():
+            return [without_credentials(each) for each in value]
+        case dict():
+            return {name: without_credentials(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 def derived_values(settings: Settings) -> Mapping[str, str]:

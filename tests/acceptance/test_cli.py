@@ -220,9 +220,10 @@ def test_the_service_config_of_clients_is_made_from_the_contract(invoke: Invoke)
 def test_the_settings_are_shown_with_their_sources_and_without_secrets(tmp_path: Path) -> None:
     given = {
         "secret": "planted-secret",
+        "openai_base_url": "https://ada:planted@models.example.org/v1?key=planted",
         "database_url": "postgresql://user:planted@host/name",
         "openai_api_key": "planted-key",
-        "endpoints": '{"local": {"base_url": "http://127.0.0.1/v1", "models": ["m"], "api_key": "planted"}}',
+        "endpoints": '{"local": {"base_url": "http://:planted@h/v1", "models": ["m"], "api_key": "planted"}}',
         "run_seconds": "12",
     }
     text = run_command(tmp_path, "config", **given)
