@@ -27,7 +27,7 @@ def rotation_command(open_keys: OpenSigningKeys) -> Callable[[], None]:
     def rotate_keys() -> None:
         """Have tokens signed with a new key.
 
-        Servers that run take it up within 10 seconds. What was signed before holds until it expires; the key that
+        Servers that run take it up within 15 seconds. What was signed before holds until it expires; the key that
         signed it is refused after that.
         """
 

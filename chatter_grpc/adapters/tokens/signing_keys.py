@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 RELOAD_AFTER: Final = 1.0
 # How long a rotation may go unnoticed: so long a server that runs goes on signing with the key before.
 REFRESH_AFTER: Final = 10.0
+# A server that runs signs with a key only when it is so old: more than ``RELOAD_AFTER``, in which another server would
+# not look for it again, and than the clocks of servers differ.
+SIGN_AFTER: Final = timedelta(seconds=5)
 # The longest that a token may be set to hold.
 TOKEN_LIFETIME: Final = timedelta(days=365)
 # Added to the time that the tokens of a retired key hold: for servers that had not noticed, and clocks that differ.
@@ -33,7 +36,8 @@ class KeyRing:
     """Holds all signing keys in memory; ``open`` it before use.
 
     A key that another replica made is found when its id first turns up; since anybody can send an unknown id, the
-    database is asked at most once in ``reload_after`` seconds. ``run`` looks for a rotation every ``refresh_after``.
+    database is asked at most once in ``reload_after`` seconds, and a key signs only once everybody would find it.
+    ``run`` looks for a rotation every ``refresh_after``.
 
     A retired key verifies for as long as a token that it signed may hold, ``token_lifetime``, and not for ever: whoever
     has stolen it can give a token any times, but not the key.
@@ -83,7 +87,7 @@ class KeyRing:
                 await tx.signing_keys.add_first(made)
             async with self._storage.read() as tx:
                 keys = await tx.signing_keys.list()
-        self._take(keys)
+        self._take(keys, at_once=True)
         try:
             await self.private(self._kid)
         except SealBroken:
@@ -102,7 +106,7 @@ class KeyRing:
             await tx.signing_keys.rotate(made)
             await record(tx.audit, "signing_key", made.kid)
             keys = await tx.signing_keys.list()
-        self._take(keys)
+        self._take(keys, at_once=True)
         return made.kid
 
     async def run(self) -> None:
@@ -148,9 +152,11 @@ class KeyRing:
             async with self._storage.read() as tx:
                 self._take(await tx.signing_keys.list())
 
-    def _take(self, keys: tuple[SigningKey, ...]) -> None:
+    def _take(self, keys: tuple[SigningKey, ...], *, at_once: bool = False) -> None:
         self._loaded_at = self._monotonic()
-        self._kid = next((key.kid for key in keys if key.retired_at is None), self._kid)
+        newest = next((key for key in keys if key.retired_at is None), None)
+        if newest is not None and (at_once or self._clock() >= newest.created_at + SIGN_AFTER):
+            self._kid = newest.kid
         for key in keys:
             if key.kid not in self._public:
                 self._public[key.kid] = Ed25519PublicKey.from_public_bytes(key.public)

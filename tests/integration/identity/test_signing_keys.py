@@ -109,7 +109,32 @@ async def test_after_a_rotation_old_tokens_hold_and_running_replicas_find_the_ne
     assert await signer(started, clock).sign(said, running.kid) == await signer(running, clock).sign(said, running.kid)
     new_token = await signer(started, clock).sign(said, started.kid)
     assert await signer(running, clock).verify(new_token, TokenKind.ACCESS) == said
-    assert running.kid == started.kid
+
+
+async def test_a_running_replica_signs_with_a_new_key_once_every_other_would_find_it(
+    storage: Storage, clock: HandClock
+) -> None:
+    """Another one that has just looked for keys does not look again for a second, and would refuse the token."""
+    running, other = ring(storage, clock, refresh_after=0.001), ring(storage, clock)
+    await running.open()
+    first = running.kid
+    operator = ring(storage, clock)
+    await operator.open()
+    clock.advance(2)
+    await other.open()
+    kid = await operator.rotate()
+    at_work = asyncio.create_task(running.run())
+    assert await running.private(kid) is not None
+    assert running.kid == first
+    token = await signer(running, clock).sign(claims(clock), running.kid)
+    assert await signer(other, clock).verify(token, TokenKind.ACCESS) == claims(clock)
+    clock.advance(5)
+    async with asyncio.timeout(10):
+        while running.kid != kid:  # noqa: ASYNC110 - a task is waited for that tells nobody
+            await asyncio.sleep(0.001)
+    at_work.cancel()
+    token = await signer(running, clock).sign(claims(clock), running.kid)
+    assert await signer(other, clock).verify(token, TokenKind.ACCESS) == claims(clock)
 
 
 async def test_a_running_replica_takes_up_a_new_key_by_itself(storage: Storage, clock: HandClock) -> None:
@@ -120,6 +145,7 @@ async def test_a_running_replica_takes_up_a_new_key_by_itself(storage: Storage, 
     await other.open()
     clock.advance(1)
     kid = await other.rotate()
+    clock.advance(5)
     async with asyncio.timeout(10):
         while running.kid != kid:  # noqa: ASYNC110 - a task is waited for that tells nobody
             await asyncio.sleep(0.001)
