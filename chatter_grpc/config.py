@@ -165,8 +165,9 @@ class Settings(BaseSettings):
     """Proxies in front of the server: addresses, networks such as `10.0.0.0/8`, or `unix` for whoever may open its unix
     socket. Of calls that they pass on, `x-forwarded-for` names the client, for limits and for the audit log."""
 
-    max_request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024
-    """Larger requests are refused."""
+    max_request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 4 * 1024 * 1024 - 64 * 1024
+    """Larger requests are refused. A message is read back whole, with a little more than was sent: stock clients take
+    answers of up to 4 MiB, so that above the default they have to be told to take more."""
 
     default_model: str = ""
     """The model where neither a call nor its conversation names one. Empty: the first one that is configured, or the

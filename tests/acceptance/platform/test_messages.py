@@ -11,12 +11,14 @@ from chatter_grpc._gen.chatter.v1.content_pb2 import (
     FINISH_REASON_STOP,
     ROLE_ASSISTANT,
     ROLE_USER,
+    ContentPart,
+    TextPart,
 )
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.acceptance.platform.conftest import INPUT_PRICE, OUTPUT_PRICE
 from tests.support.openai_plans import Plan
 from tests.support.provider import Provider
-from tests.support.served import Account
+from tests.support.served import Account, message, request_of
 
 pytestmark = pytest.mark.platform("T8")
 
@@ -125,3 +127,23 @@ async def test_an_answer_that_reaches_its_limit_says_so(provider: Provider, ada:
 
 def figures(usage: Any) -> tuple[int, int, int, bool]:
     return usage.input_tokens, usage.output_tokens, usage.cost_micros, usage.estimated
+
+
+async def test_the_longest_message_that_can_be_sent_can_be_read_by_a_stock_client(
+    provider: Provider, ada: Account
+) -> None:
+    """T8: it comes back with more than was sent, and a client takes 4 MiB unless it is told otherwise."""
+    client = ada.client
+    most = (await client.ok("GetServerInfo")).max_request_bytes
+    conversation = await client.conversation()
+    fields = message(conversation.id, "", request_id="longest")
+    left = most - request_of("SendMessage", **fields).ByteSize()
+    parts = [ContentPart(text=TextPart(text="x" * (left // 100 - 10))) for _ in range(99)]
+    left = most - request_of("SendMessage", **{**fields, "parts": parts}).ByteSize()
+    parts.append(ContentPart(text=TextPart(text="x" * (left - 12))))
+    fields["parts"] = parts
+    assert request_of("SendMessage", **fields).ByteSize() == most
+    provider.plan(Plan(text="Long."))
+    assert (await client.open("SendMessage", **fields).to_end()).reason == ""
+    asked = (await client.messages(conversation.id))[0]
+    assert list((await client.ok("GetMessage", message_id=asked.id)).message.parts) == parts
