@@ -5,7 +5,8 @@ import os
 import re
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ FOLDERS = ("*.md", "docs/*.md", "docs/decisions/*.md", "deploy/*.md", "benchmark
 NAMES = sorted({path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in ROOT.glob(folder)} - ELSEWHERE)
 TEXTS = {name: (ROOT / name).read_text() for name in NAMES}
 SECONDS = 60
+# What it does to its server, or shows of it, would not hold among others.
+ALONE = {"docs/operations.md"}
 
 
 def fences_of(name: str) -> list[Fence]:
@@ -42,22 +45,35 @@ def test_those_that_show_how_to_operate_are_run() -> None:
     assert {"docs/operations.md", "docs/quickstart.md", "docs/concepts.md"} <= set(RUNNING)
 
 
+@contextmanager
+def served(directory: Path) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Run a server, and yield the settings of what goes with it, and the variables that documents name it by."""
+    data = str(directory / "data")
+    with serving(directory, data_dir=data, metrics_listen="0", log_format="json") as (process, address):
+        yield {"data_dir": data, "listen": address}, {"ADDRESS": address, "METRICS": metrics_of(process)}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """The server of all documents that bear others beside them."""
+    with served(tmp_path_factory.mktemp("documents")) as server:
+        yield server
+
+
 @pytest.mark.parametrize("name", RUNNING)
-def test_what_stands_in_a_document_works(name: str, tmp_path: Path) -> None:
-    directory, data = tmp_path / "here", str(tmp_path / "data")
+def test_what_stands_in_a_document_works(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    directory = tmp_path / "here"
     directory.mkdir()
     fences = fences_of(name)
     blocks = blocks_of(fences, directory)
     path = os.pathsep.join([str(commands(tmp_path)), str(Path(sys.executable).parent), os.environ["PATH"]])
     (directory / ".venv").symlink_to(tmp_path / "commands")
     with ExitStack() as stack:
-        given = {"PATH": path}
-        settings = {"data_dir": data}
+        settings, given = {"data_dir": str(tmp_path / "data")}, {}
         if needs_server(fences):
-            server = serving(tmp_path, data_dir=data, metrics_listen="0", log_format="json")
-            process, settings["listen"] = stack.enter_context(server)
-            given |= {"ADDRESS": settings["listen"], "METRICS": metrics_of(process)}
-        outcomes = run_blocks(blocks, directory, {**environment(settings), **given})
+            own = name in ALONE
+            settings, given = stack.enter_context(served(tmp_path)) if own else request.getfixturevalue("shared")
+        outcomes = run_blocks(blocks, directory, {**environment(settings), **given, "PATH": path})
     for block, outcome in zip(blocks, outcomes, strict=True):
         told = f"{block.section}\n{block.commands}\n{outcome.out}\n{outcome.err}"
         assert outcome.code == 0, told
