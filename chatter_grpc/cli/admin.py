@@ -36,7 +36,9 @@ DisplayNameOption = Annotated[str, typer.Option("--display-name", help="A name f
 def admin_commands(open_accounts: OpenAccounts) -> typer.Typer:
     """Return the sub-commands, which reach the database through ``open_accounts``."""
     commands = AdminCommands(open_accounts)
-    app = typer.Typer(no_args_is_help=True, help="Accounts, API keys, the audit log and signing keys.")
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, help="Accounts, API keys, the audit log and signing keys."
+    )
     app.command("create-admin")(commands.create_admin)
     app.command("create-service")(commands.create_service)
     app.command("create-key")(commands.create_key)

@@ -272,3 +272,8 @@ def test_a_server_that_is_not_there_is_not_healthy(tmp_path: Path) -> None:
     assert done.returncode == FAILED
     assert done.stderr.startswith(f"chatter-grpc: {address} answers UNAVAILABLE")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_no_command_offers_to_change_the_shell(tmp_path: Path) -> None:
+    for arguments in ([], ["admin"]):
+        assert "completion" not in run_command(tmp_path, *arguments, "--help").stdout
