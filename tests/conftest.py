@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import grpc
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 
 from chatter_grpc.adapters.redis.connection import RedisLink, RedisOptions
 from chatter_grpc.adapters.sql.committer import open_committer
@@ -18,6 +19,10 @@ from chatter_grpc.core.runs.run import LogCommitter
 from tests.support.databases import PostgresDatabases, SqliteFiles, postgres_server
 from tests.support.network import NetworkGuard
 from tests.support.redis_server import OwnRedis, redis_server
+
+# How long an example takes says more about the machine than about the example.
+settings.register_profile("chatter", deadline=None)
+settings.load_profile("chatter")
 
 # Functions that may block although they run in a loop, each with its reason.
 MAY_BLOCK = {

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,9 @@ def _begin(directory: Path) -> Image:
     for name, script in (("groupadd", note), ("useradd", note), ("install", INSTALL)):
         (commands / name).write_text(script)
         (commands / name).chmod(stat.S_IRWXU)
-    return Image(root=root, environment={"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"})
+    # The build's tools come from where the tests' own do, whether or not that is on the path.
+    path = os.pathsep.join((str(commands), os.environ["PATH"], str(Path(sys.executable).parent)))
+    return Image(root=root, environment={"PATH": path})
 
 
 def _copy(image: Image, context: Path, stages: Mapping[str, Path], rest: str) -> None:
