@@ -12,7 +12,7 @@ import uvloop
 
 from chatter_grpc.app.serving import serve as serve_app
 from chatter_grpc.cli.addresses import reachable
-from chatter_grpc.cli.announcement import announce
+from chatter_grpc.cli.announcement import announce, own_command
 from chatter_grpc.cli.faults import said_plainly
 from chatter_grpc.config import Settings, load_settings
 from chatter_grpc.logs import set_up_logs
@@ -94,5 +94,5 @@ def welcome(settings: Settings, address: str) -> list[str]:
     return [
         *lines,
         "To make an administrator's account:",
-        f"  {where}chatter-grpc admin create-admin ada ada@example.org",
+        f"  {where}{own_command()} admin create-admin ada ada@example.org",
     ]

@@ -23,7 +23,8 @@ QUERY = parse_query('"green gard"* house -red -"a b"')
 PAGE = PageRequest()
 # What is made by the statement itself, what is looked up in an index of words, and the index of what is at work.
 OWN = re.compile(
-    r"SCAN (?:named|summed|lost|runs USING INDEX ix_runs_active_process|\(subquery|json_each|\w+_terms VIRTUAL TABLE INDEX \d+:M|\w+ VIRTUAL TABLE)"
+    r"SCAN (?:named|summed|lost|runs USING INDEX ix_runs_active_process|\(subquery|json_each|"
+    r"\w+_terms VIRTUAL TABLE INDEX \d+:M|\w+ VIRTUAL TABLE)"
 )
 
 Work = Callable[[SqlTransaction, Conversation], Awaitable[object]]
