@@ -61,6 +61,9 @@ func main() {
 
 func ask(ctx context.Context, conn *grpc.ClientConn, question string) error {
 	token := os.Getenv("CHATTER_API_KEY")
+	if token == "" && os.Getenv("CHATTER_LOGIN") == "" {
+		return errors.New("set CHATTER_API_KEY, or CHATTER_LOGIN and CHATTER_PASSWORD")
+	}
 	if token == "" {
 		login, err := chatter.NewAuthServiceClient(conn).Login(ctx, &chatter.LoginRequest{
 			Login: os.Getenv("CHATTER_LOGIN"), Password: os.Getenv("CHATTER_PASSWORD")})

@@ -65,3 +65,11 @@ def test_a_refusal_is_told(server: Served) -> None:
     out, err = program.communicate(timeout=60)
     assert (program.returncode, out) == (1, "")
     assert "Unauthenticated" in err
+
+
+def test_without_credentials_it_says_where_they_are_read(server: Served) -> None:
+    program = started(server.address, QUESTION)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out) == (1, "")
+    assert "CHATTER_API_KEY" in err
+    assert "CHATTER_LOGIN" in err

@@ -10,8 +10,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from chatter_client import Client
+from chatter_client.terminal.commands import app
 from chatter_client.terminal.screen import shown
 from tests.support.client_accounts import LONG_QUESTION, PASSWORD, QUESTION, registration
 from tests.support.processes import environment
@@ -187,6 +189,12 @@ async def test_a_wrong_key_is_told(surroundings: dict[str, str], server: Served,
     done = piped("hi", server.address, surroundings, CHATTER_API_KEY="chatter_wrong")
     assert done.returncode == 1
     assert re.match(r"chatter: (API_KEY_INVALID|TOKEN_INVALID): ", done.stderr)
+
+
+def test_an_authority_for_an_unencrypted_connection_is_refused() -> None:
+    done = CliRunner().invoke(app, ["chat", "--plaintext", "--ca", str(Path(__file__))])
+    assert done.exit_code == 2
+    assert "--plaintext / --ca" in done.stderr
 
 
 @pytest.mark.parametrize("hostile", ["\x1b]0;title\x07", "\x9b31m", "\x1b[2J", "\r"])

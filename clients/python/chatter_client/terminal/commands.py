@@ -95,6 +95,8 @@ def _with_client(
 ) -> None:
     """Run with a client that has the credentials that are found for the target, and exit as its errors ask for."""
     screen = Screen()
+    if plaintext and ca:
+        raise typer.BadParameter("an authority is for a connection that is encrypted", param_hint="--plaintext / --ca")
     try:
         credentials = find(target)
     except (NoAccess, OSError) as error:
