@@ -29,7 +29,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     directory = tmp_path_factory.mktemp("image")
     if WHOLE:
         return run_steps(instructions, ROOT, directory, arguments={"EXTRAS": "telemetry"})
-    stand_in = f"echo {sysconfig.get_path('purelib')} > $(python -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')/x.pth"
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    stand_in = f'echo {sysconfig.get_path("purelib")} > "$(python -c "{ask}")/x.pth"'
     # Its own modules alone are worth compiling; pip takes no heed of what stands in.
     return run_steps(instructions, ROOT, directory, skip=(INSTALLS,), before={INSTALLS: stand_in})
 
