@@ -26,7 +26,7 @@ class RunContext:
     writer: RunWriter
     asking: Asking
     input: RunInput
-    owner_id: str = ""
+    owner_id: str
 
 
 GraphBuilder = StateGraph[GraphState, RunContext, GraphState, GraphState]

@@ -48,6 +48,7 @@ async def run(definition: GraphDefinition, chat: ScriptedChat, **others: Scripte
         writer=written.writer,
         asking=asking_of(Catalogue({"model": chat, **others})),
         input=new_input(ModelSettings(model=MODEL, temperature=0.5)),
+        owner_id="user_1",
     )
     await compile_graph(definition).ainvoke({"turns": [Turn(role=Role.USER, text="hi")]}, context=context)
     return written

@@ -100,7 +100,7 @@ async def test_no_parallel_node_is_left_running(fails: bool) -> None:
     right = ScriptedChat([TextPiece("y"), Gate(asyncio.Event()), Finished(FinishReason.STOP)])
     written = new_writer()
     asking = asking_of(Catalogue({"left": left, "right": right}))
-    context = RunContext(writer=written.writer, asking=asking, input=new_input(ModelSettings()))
+    context = RunContext(writer=written.writer, asking=asking, input=new_input(ModelSettings()), owner_id="user_1")
     task = asyncio.create_task(compile_graph(PARALLEL).ainvoke({"turns": list(TURNS)}, context=context))
     await until(lambda: all(chat.calls and chat.calls[0].delivered for chat in (left, right)))
     if fails:
