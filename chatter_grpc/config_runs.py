@@ -1,0 +1,36 @@
+"""The settings of runs: how many there may be, how long they may take, and who is at work on them."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chatter_grpc.config_types import Count, Seconds
+
+
+class SettingsOfRuns(BaseSettings):
+    """Bounds and times of runs."""
+
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
+
+    run_seconds: Seconds = 300.0
+    """How long a run may take."""
+
+    max_answer_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
+    """How long one answer may become, its reasoning included; it is cut off there, and its finish reason is length.
+    Stock clients take messages of up to 4 MiB."""
+
+    runs_per_owner: Count = 10
+    """Runs of one owner that are at work at a time, on all servers. More are refused; detached ones wait."""
+
+    pending_runs_per_owner: Count = 1_000
+    """Detached runs of one owner that may wait at a time; more are refused."""
+
+    detached_runs: Annotated[int, Field(ge=0, le=1_000_000)] = 16
+    """Detached runs that one process works on at a time. 0: none; it leaves them to others."""
+
+    lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 30.0
+    """How long a run counts as at work without a sign of life of its process; it is renewed three times as often."""
+
+    commit_milliseconds: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """The time between two commits of run events to the database."""
