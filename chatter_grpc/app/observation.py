@@ -14,6 +14,7 @@ from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.config import ConfigurationFault, Settings
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.observation import UNOBSERVED, Observer, Observers
+from chatter_grpc.core.runs.reader import Readers
 from chatter_grpc.rpc.faults import AddressRefused
 from chatter_grpc.rpc.health import HealthMonitor
 
@@ -30,6 +31,11 @@ class Observed:
         if self.metrics is not None:
             self.metrics.certificate_ends(certificate.ends_at.timestamp())
 
+    def read_readers(self, readers: Readers) -> None:
+        """Have the metrics say how many readers of runs are open."""
+        if self.metrics is not None:
+            self.metrics.read_readers(lambda: len(readers.open))
+
     def read_redis(self, link: RedisLink | None) -> None:
         """Have the metrics say whether Redis answers."""
         if self.metrics is not None and link is not None:
@@ -42,6 +48,8 @@ async def build_observation(stack: AsyncExitStack, settings: Settings, database:
     metrics = None
     if settings.metrics_listen is not None:
         metrics = MetricsObserver(__version__)
+        loop = asyncio.get_running_loop()
+        metrics.read_tasks(lambda: len(asyncio.all_tasks(loop)))
         metrics.read_connections(lambda: database.connections_in_use, settings.database_pool_size)
         observers.append(metrics)
     if settings.otlp_endpoint is not None:

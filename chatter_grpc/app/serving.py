@@ -142,6 +142,7 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     observed = await build_observation(stack, settings, database)
     observed.read_redis(shared.link)
     at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer)
+    observed.read_readers(at_work.readers)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
     quota = MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None)

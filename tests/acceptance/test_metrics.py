@@ -144,6 +144,24 @@ async def test_a_stream_that_ended_is_not_in_flight(server: Served, ada: Account
     assert found.of("rpc_in_flight", method=watch) == 0
 
 
+async def test_a_stream_that_its_reader_left_leaves_no_reader_and_no_task(server: Served, ada: Account) -> None:
+    await wait_for(server, 0, "run_readers")
+    idle = (await numbers(server)).of("loop_tasks")
+    conversation = await ada.client.conversation()
+    stream = ada.client.send(conversation.id, f"The garden has {'many and ' * 100} green trees. What has the garden?")
+    await stream.until(lambda read: bool(read.text))
+    found = await numbers(server)
+    assert found.of("run_readers") == 1
+    assert found.of("loop_tasks") > idle
+    stream.leave()
+    await wait_for(server, 0, "run_readers")
+    assert (await ada.client.ok("CancelRun", run_id=stream.run_id)).run.id == stream.run_id
+    deadline = time.monotonic() + SECONDS
+    while (left := (await numbers(server)).of("loop_tasks")) > idle:
+        assert time.monotonic() < deadline, (left, idle)
+        await asyncio.sleep(0.02)
+
+
 async def test_health_is_told_by_http_too(server: Served) -> None:
     assert await read(server, "/healthz") == (200, "SERVING\n")
     assert (await read(server, "/"))[0] == 404

@@ -60,6 +60,7 @@ def test_every_metric_of_chatter_is_on_the_dashboard_or_is_named_here() -> None:
         "chatter_model_calls",
         "chatter_model_duration_seconds",
         "chatter_redis_available",
+        "chatter_loop_tasks",
     }
 
 

@@ -25,6 +25,14 @@ class MetricsObserver:
         self.metrics: Metrics = make_metrics()
         self.metrics.build.labels(version).set(1)
 
+    def read_tasks(self, tasks: Callable[[], int]) -> None:
+        """Have the event loop's tasks counted whenever the metrics are read, which is in another thread."""
+        self.metrics.tasks.set_function(tasks)
+
+    def read_readers(self, readers: Callable[[], int]) -> None:
+        """Have the open readers of runs counted whenever the metrics are read."""
+        self.metrics.readers.set_function(readers)
+
     def read_connections(self, in_use: Callable[[], int], limit: int) -> None:
         """Have the database's connections read whenever the metrics are."""
         self.metrics.connections.set_function(in_use)

@@ -41,6 +41,8 @@ class Metrics:
     commit_seconds: Histogram
     commit_events: Histogram
     loop_lag: Histogram
+    tasks: Gauge
+    readers: Gauge
     connections: Gauge
     connections_limit: Gauge
     redis_available: Gauge
@@ -87,6 +89,8 @@ def make_metrics() -> Metrics:
         histogram("commit_duration_seconds", "How long a group of run events took to be committed.", FAST),
         histogram("commit_events", "Run events that were committed together.", SIZES),
         histogram("loop_lag_seconds", "How late the event loop came to what was due.", FAST),
+        gauge("loop_tasks", "Tasks of the event loop; a process that has nothing to do always has as many."),
+        gauge("run_readers", "Readers of runs that are open in this process: streams, and calls that wait for events."),
         gauge("database_connections_in_use", "Connections to the database that are in use."),
         gauge("database_connections_limit", "Connections that the process holds at most (CHATTER_DATABASE_POOL_SIZE)."),
         gauge("redis_available", "1 while Redis answers; 0 while it does not, or where none is configured."),

@@ -114,6 +114,15 @@ def test_connections_are_read_when_they_are_asked_for(observer: MetricsObserver)
     assert value(observer, "database_connections_limit") == 10
 
 
+def test_tasks_and_readers_are_counted_when_they_are_asked_for(observer: MetricsObserver) -> None:
+    open_now = {"tasks": 0, "readers": 0}
+    observer.read_tasks(lambda: open_now["tasks"])
+    observer.read_readers(lambda: open_now["readers"])
+    open_now |= {"tasks": 7, "readers": 2}
+    assert value(observer, "loop_tasks") == 7
+    assert value(observer, "run_readers") == 2
+
+
 def test_two_servers_in_one_process_count_apart(observer: MetricsObserver) -> None:
     other = MetricsObserver("1.2.3")
     other.unknown_method()
