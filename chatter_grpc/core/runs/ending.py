@@ -85,7 +85,8 @@ async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: t
     try:
         async with storage.write() as tx:
             # The conversation's row first: whoever locks both rows does so in this order.
-            await tx.messages.append(run.conversation_id, stored, end.usage)
+            if run.conversation_id:
+                await tx.messages.append(run.conversation_id, stored, end.usage)
             if run.regeneration and stored:
                 await tx.messages.replace_answers(run.owner_id, run.conversation_id, run.user_message_id, run.id)
             if not await tx.runs.finish(end, last):

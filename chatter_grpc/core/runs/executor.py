@@ -1,11 +1,11 @@
 """What does the work of a run: the port that an engine implements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from chatter_grpc.core.models import Turn
-from chatter_grpc.core.runs.run import Run, RunInput
+from chatter_grpc.core.runs.run import Run, RunInput, WorkflowKind
 from chatter_grpc.core.runs.writer import RunWriter
 
 
@@ -28,3 +28,17 @@ class Executor(Protocol):
         model call before it is raised on; nothing writes afterwards.
         """
         ...
+
+
+class ExecutorByKind:
+    """The ``Executor`` that leaves a run to the one for its kind, and what has none of its own to ``otherwise``."""
+
+    def __init__(self, executors: Mapping[WorkflowKind, Executor], otherwise: Executor) -> None:
+        self._executors = executors
+        self._otherwise = otherwise
+
+    async def execute(self, work: Work, writer: RunWriter) -> None:
+        """See ``Executor``."""
+        kind = work.run.kind
+        executor = self._otherwise if kind is None else self._executors.get(kind, self._otherwise)
+        await executor.execute(work, writer)

@@ -28,9 +28,10 @@ class RunState(StrEnum):
 
 
 class WorkflowKind(StrEnum):
-    """A workflow that is built in."""
+    """A workflow that is built in. What is not in the contract is the server's own, and no caller's."""
 
     PLAIN = "plain"
+    HOUSEKEEPING = "housekeeping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,8 +118,8 @@ def test_a_graph_has_a_largest_number_of_edges() -> None:
     assert f"there are {len(edges)} edges, and there may be {MAX_EDGES}" in check_graph(graph(*edges))
 
 
-@pytest.mark.parametrize("kind", list(WorkflowKind))
-def test_every_kind_of_workflow_is_built_in_and_sound(kind: WorkflowKind) -> None:
+@pytest.mark.parametrize("kind", set(WorkflowKind) - {WorkflowKind.HOUSEKEEPING})
+def test_every_kind_of_workflow_for_callers_is_built_in_and_sound(kind: WorkflowKind) -> None:
     assert check_graph(BUILT_IN[kind]) == ()
 
 
