@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from chatter_grpc.core.models import FinishReason, Role
+from chatter_grpc.core.models import FinishReason, Price, Role
 from chatter_grpc.core.runs import events
 from chatter_grpc.core.runs.events import Batch, Body, DeltaKind, Entry
 from chatter_grpc.core.usage import Usage
@@ -83,9 +83,12 @@ class _MessageStarted(Struct, array_like=True, frozen=True, tag=6):
     role: Role
     model: str
     provider: str
+    input_tokens: int = 0
+    price: tuple[int, int] | None = None
 
     def event(self) -> Body:
-        return events.MessageStarted(self.message_id, self.role, self.model, self.provider)
+        price = None if self.price is None else Price(input_micros=self.price[0], output_micros=self.price[1])
+        return events.MessageStarted(self.message_id, self.role, self.model, self.provider, self.input_tokens, price)
 
 
 class _UsageReported(Struct, array_like=True, frozen=True, tag=7):
@@ -175,7 +178,9 @@ _WRITERS: Final[Mapping[type[Body], Callable[[Any], _Event]]] = {
     events.AttemptStarted: lambda _: _AttemptStarted(),
     events.NodeStarted: lambda e: _NodeStarted(e.node_id, e.node_type),
     events.NodeFinished: lambda e: _NodeFinished(e.node_id),
-    events.MessageStarted: lambda e: _MessageStarted(e.message_id, e.role, e.model, e.provider),
+    events.MessageStarted: lambda e: _MessageStarted(
+        e.message_id, e.role, e.model, e.provider, e.input_tokens, _price(e.price)
+    ),
     events.UsageReported: lambda e: _UsageReported(e.message_id, e.model, _usage(e.usage)),
     events.MessageDiscarded: lambda e: _MessageDiscarded(e.message_id),
     events.MessageFinished: lambda e: _MessageFinished(
@@ -221,6 +226,10 @@ def decode_batch(data: bytes, attempt: int, first_seq: int) -> tuple[Entry, ...]
 
 def _usage(usage: Usage) -> _Usage:
     return _Usage(usage.input_tokens, usage.output_tokens, usage.cost_micros, usage.estimated)
+
+
+def _price(price: Price | None) -> tuple[int, int] | None:
+    return None if price is None else (price.input_micros, price.output_micros)
 
 
 def _hashes(messages: tuple[events.StoredMessage, ...]) -> tuple[tuple[str, str], ...]:

@@ -60,6 +60,8 @@ from chatter_grpc.core.errors.requests import RequestIdReused as RequestIdReused
 from chatter_grpc.core.errors.requests import RequestMalformed as RequestMalformed
 from chatter_grpc.core.errors.requests import RequestTooLarge as RequestTooLarge
 from chatter_grpc.core.errors.requests import SearchQueryEmpty as SearchQueryEmpty
+from chatter_grpc.core.errors.runs import BudgetExceeded as BudgetExceeded
+from chatter_grpc.core.errors.runs import BudgetUnpriced as BudgetUnpriced
 from chatter_grpc.core.errors.runs import RunAlreadyFinished as RunAlreadyFinished
 from chatter_grpc.core.errors.runs import RunInterrupted as RunInterrupted
 from chatter_grpc.core.errors.runs import RunNotFound as RunNotFound

@@ -43,3 +43,17 @@ class RunInterrupted(ChatterError):
 
     def __init__(self, *, run_id: str) -> None:
         super().__init__(run_id=run_id)
+
+
+class BudgetExceeded(ChatterError):
+    """The run's budget leaves too little for this call of a model; give the run a larger one, or ask for less."""
+
+    def __init__(self, *, bound: str, limit: int, left: int, needed: int) -> None:
+        super().__init__(bound=bound, limit=str(limit), left=str(max(left, 0)), needed=str(needed))
+
+
+class BudgetUnpriced(ChatterError):
+    """The price of this model is not known, so that money cannot bound what it takes; choose another model."""
+
+    def __init__(self, *, model: str) -> None:
+        super().__init__(model=model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from chatter_grpc.core.models import FinishReason, Role
+from chatter_grpc.core.models import FinishReason, Price, Role
 from chatter_grpc.core.usage import Usage
 
 
@@ -58,12 +58,18 @@ class NodeFinished:
 
 @dataclass(frozen=True, slots=True)
 class MessageStarted:
-    """A model begins to write."""
+    """A model begins to write.
+
+    ``input_tokens`` is an estimate of what it was sent, and ``price`` what it costs: what a call has taken whose
+    attempt is lost follows from these and its deltas. No client is told.
+    """
 
     message_id: str
     role: Role
     model: str
     provider: str
+    input_tokens: int = 0
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.conversations import Memory, ModelSettings
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.runs.events import Batch, Entry
@@ -57,6 +58,7 @@ class Run:
     """One piece of work that takes time. Exactly one of ``kind`` and ``workflow_id`` is set.
 
     A ``regeneration`` answers a message that a run before was to answer; what it stores replaces what that one stored.
+    ``budget`` is what holds for it, the server's limits counted in; a run of before there were budgets has none.
     """
 
     id: str
@@ -76,6 +78,7 @@ class Run:
     finished_at: datetime | None = None
     user_message_id: str = ""
     regeneration: bool = False
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -75,6 +75,8 @@ TABLE: dict[str, tuple[str, list[str], str | None]] = {
     "TOO_MANY_RUNS": ("RESOURCE_EXHAUSTED", ["RetryInfo", "QuotaFailure"], "1000"),
     "TOO_MANY_PENDING_RUNS": ("RESOURCE_EXHAUSTED", ["RetryInfo", "QuotaFailure"], "-1"),
     "MESSAGE_NOT_LAST": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    "BUDGET_EXCEEDED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    "BUDGET_UNPRICED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "IMAGES_NOT_TAKEN": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "CONTEXT_EXCEEDED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "RESPONSE_SCHEMA_VIOLATED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
