@@ -12,6 +12,7 @@ from chatter_grpc.core.messages import MessageStore
 from chatter_grpc.core.quotas import MessageCountStore
 from chatter_grpc.core.requests import RequestStore
 from chatter_grpc.core.revocations import RevocationStore
+from chatter_grpc.core.runs.checkpoints import CheckpointStore
 from chatter_grpc.core.runs.run import RunStore
 from chatter_grpc.core.search import SearchStore
 from chatter_grpc.core.sessions import SessionStore
@@ -90,6 +91,11 @@ class Transaction(Protocol):
     @property
     def runs(self) -> RunStore:
         """Runs and their logs."""
+        ...
+
+    @property
+    def checkpoints(self) -> CheckpointStore:
+        """Checkpoints of runs."""
         ...
 
 

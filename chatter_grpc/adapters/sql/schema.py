@@ -13,6 +13,7 @@ from sqlalchemy import Connection, MetaData, text
 
 from chatter_grpc.adapters.sql.api_keys import ApiKeyRow
 from chatter_grpc.adapters.sql.audit import AuditRow
+from chatter_grpc.adapters.sql.checkpoints import CheckpointRow, CheckpointValueRow, CheckpointWriteRow
 from chatter_grpc.adapters.sql.claims import OwnerTurnRow
 from chatter_grpc.adapters.sql.conversations import ConversationRow, ConversationTagRow
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
@@ -49,6 +50,9 @@ ROWS: Final = (
     RunRow,
     RunInputRow,
     RunLogRow,
+    CheckpointRow,
+    CheckpointValueRow,
+    CheckpointWriteRow,
     OwnerTurnRow,
     MessageCountRow,
 )

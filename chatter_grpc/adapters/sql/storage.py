@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from chatter_grpc.adapters.sql.api_keys import SqlApiKeys
 from chatter_grpc.adapters.sql.audit import SqlAudit
+from chatter_grpc.adapters.sql.checkpoints import SqlCheckpoints
 from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.forks import SqlForks
@@ -96,6 +97,11 @@ class SqlTransaction:
     def runs(self) -> SqlRuns:
         """Runs and their logs."""
         return SqlRuns(self._sql)
+
+    @property
+    def checkpoints(self) -> SqlCheckpoints:
+        """Checkpoints of runs."""
+        return SqlCheckpoints(self._sql)
 
 
 class SqlStorage:

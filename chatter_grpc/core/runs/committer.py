@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from chatter_grpc.core.errors import StorageUnavailable
@@ -52,6 +52,7 @@ class GroupCommitter:
         self._work = asyncio.Event()
         self._committed = asyncio.Event()
         self._in_flight: frozenset[str] = frozenset()
+        self._alone: set[str] = set()
 
     def note(self, tail: Tail) -> None:
         """Have a tail's events committed with the next group; called when the first of them has been added."""
@@ -81,9 +82,56 @@ class GroupCommitter:
         # First of all, so that no group takes the run's last event while a group before it is in flight.
         self._dirty.pop(tail.run_id, None)
         tail.dirty = False
-        while tail.run_id in self._in_flight:
-            await self._committed.wait()
+        await self._wait_idle(tail)
         return tail.take()
+
+    async def commit_alone(
+        self, tail: Tail, finish: Callable[[], None], write: Callable[[Batch | None], Awaitable[bool]]
+    ) -> bool:
+        """Commit all that a run has in a transaction of its own, with what ``write`` has to store beside it.
+
+        ``finish`` may add the events that must not be committed without that; no group takes them, nor anything of the
+        run while this lasts. ``write`` is given the events, ``None`` where there are none, and returns whether the
+        attempt still held the run. Where it did not, or where ``write`` raises, the run is lost here. One at a time.
+        """
+        await self._wait_idle(tail)
+        if tail.lost:
+            return False
+        self._alone.add(tail.run_id)
+        began = time.monotonic()
+        # From here to the batch nothing is awaited: what is added now is in this batch, and in no group's.
+        finish()
+        self._dirty.pop(tail.run_id, None)
+        tail.dirty = False
+        batch, size = tail.take(), tail.size
+        held = False
+        try:
+            held = await write(batch)
+        finally:
+            self._alone.discard(tail.run_id)
+            if not held:
+                tail.mark_lost()
+            else:
+                if not tail.dirty:
+                    tail.oldest_uncommitted = None
+                if batch is not None:
+                    tail.mark_committed(batch, size)
+            if self._dirty:
+                self._work.set()
+            self._wake_waiting()
+        if held and batch is not None:
+            self._observer.committed(1, len(batch.entries), time.monotonic() - began)
+            self._notify([tail.run_id])
+        return held
+
+    async def _wait_idle(self, tail: Tail) -> None:
+        """Wait until nothing of a run is being committed."""
+        while tail.run_id in self._in_flight or tail.run_id in self._alone:
+            await self._committed.wait()
+
+    def _wake_waiting(self) -> None:
+        committed, self._committed = self._committed, asyncio.Event()
+        committed.set()
 
     async def run(self) -> None:
         """Commit groups until cancelled. Cancel it after all runs have ended: what a run left is lost."""
@@ -95,12 +143,16 @@ class GroupCommitter:
     async def _commit(self) -> None:
         self._work.clear()
         group: list[tuple[Tail, Batch, int]] = []
+        kept: dict[str, Tail] = {}
         for tail in self._dirty.values():
+            if tail.run_id in self._alone:
+                kept[tail.run_id] = tail
+                continue
             tail.dirty = False
             batch = tail.take()
             if batch is not None:
                 group.append((tail, batch, tail.size))
-        self._dirty = {}
+        self._dirty = kept
         if not group:
             return
         self._in_flight = frozenset(tail.run_id for tail, _, _ in group)
@@ -118,8 +170,7 @@ class GroupCommitter:
                         tail.oldest_uncommitted = None
                     tail.mark_committed(batch, size)
             self._in_flight = frozenset()
-            committed, self._committed = self._committed, asyncio.Event()
-            committed.set()
+            self._wake_waiting()
         events = sum(len(batch.entries) for _, batch, _ in group)
         self._observer.committed(len(group), events, time.monotonic() - began)
         self._notify([tail.run_id for tail, _, _ in group])
