@@ -66,6 +66,7 @@ EXAMPLES: tuple[ChatterError, ...] = (
     errors.MessageNotLast(message_id="m", last_message_id="n"),
     errors.BudgetExceeded(bound="max_tokens", limit=1000, left=20, needed=451),
     errors.BudgetUnpriced(model="a/b"),
+    errors.CursorExpired(run_id="r"),
     errors.ImagesNotTaken(model="a/b"),
     errors.ContextExceeded(model="a/b", estimated_tokens=2, context_tokens=1),
     errors.ResponseSchemaViolated(model="a/b"),

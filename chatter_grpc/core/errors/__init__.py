@@ -51,6 +51,7 @@ from chatter_grpc.core.errors.providers import ProviderRefused as ProviderRefuse
 from chatter_grpc.core.errors.providers import ProviderStreamBroken as ProviderStreamBroken
 from chatter_grpc.core.errors.providers import ProviderTimeout as ProviderTimeout
 from chatter_grpc.core.errors.providers import ProviderUnavailable as ProviderUnavailable
+from chatter_grpc.core.errors.requests import CursorExpired as CursorExpired
 from chatter_grpc.core.errors.requests import CursorInvalid as CursorInvalid
 from chatter_grpc.core.errors.requests import EtagMismatch as EtagMismatch
 from chatter_grpc.core.errors.requests import FieldInvalid as FieldInvalid

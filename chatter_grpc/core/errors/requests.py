@@ -39,6 +39,13 @@ class CursorInvalid(ChatterError):
     """The cursor does not belong to this run and caller; watch from the beginning without one."""
 
 
+class CursorExpired(ChatterError):
+    """The run of this cursor was purged with its conversation; forget it."""
+
+    def __init__(self, *, run_id: str) -> None:
+        super().__init__(run_id=run_id)
+
+
 class SearchQueryEmpty(ChatterError):
     """The query names no word to find; give at least one that is not excluded."""
 

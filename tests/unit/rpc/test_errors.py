@@ -77,6 +77,7 @@ TABLE: dict[str, tuple[str, list[str], str | None]] = {
     "MESSAGE_NOT_LAST": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "BUDGET_EXCEEDED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "BUDGET_UNPRICED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
+    "CURSOR_EXPIRED": ("OUT_OF_RANGE", ["ResourceInfo"], None),
     "IMAGES_NOT_TAKEN": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "CONTEXT_EXCEEDED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
     "RESPONSE_SCHEMA_VIOLATED": ("FAILED_PRECONDITION", ["PreconditionFailure"], None),
