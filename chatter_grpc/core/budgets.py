@@ -145,8 +145,8 @@ def lost_usage(
 ) -> Usage:
     """Return at what a call is settled whose attempt was lost before its usage stood in the log.
 
-    What was committed of it counts: its usage, where the ledger has been told, else its output as far as the log has it,
-    behind an input that is estimated at what was sent. That is the greater of what is known and what is likely.
+    What was committed of it counts: its usage, where the ledger has been told, else its output as far as the log has
+    it, with an input that is estimated at what was sent.
     """
     if reservation is not None:
         if reservation.settled is not None:

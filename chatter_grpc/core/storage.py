@@ -5,6 +5,7 @@ from typing import Protocol
 
 from chatter_grpc.core.api_keys import ApiKeyStore
 from chatter_grpc.core.audit import AuditStore
+from chatter_grpc.core.budgets import LedgerStore
 from chatter_grpc.core.conversations import ConversationStore
 from chatter_grpc.core.forks import ForkStore
 from chatter_grpc.core.images import ImageStore
@@ -91,6 +92,11 @@ class Transaction(Protocol):
     @property
     def runs(self) -> RunStore:
         """Runs and their logs."""
+        ...
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """What runs with a budget have reserved and taken."""
         ...
 
     @property

@@ -58,6 +58,9 @@ class RunRow(Used, Stored):
     # No foreign key: a message that was answered may be deleted for good before the run that answered it.
     user_message_id: Mapped[str] = mapped_column(server_default=text("''"))
     regeneration: Mapped[bool] = mapped_column(server_default=false())
+    budget_tokens: Mapped[int | None]
+    budget_cost_micros: Mapped[int | None]
+    budget_milliseconds: Mapped[int | None]
 
 
 class RunInputRow(Stored):

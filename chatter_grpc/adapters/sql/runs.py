@@ -14,6 +14,7 @@ from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
 from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
 from chatter_grpc.adapters.sql.run_rows import ACTIVE, AT_WORK, RunInputRow, RunRow
 from chatter_grpc.adapters.sql.statements import Either, Statements
+from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.runs.events import Batch, Entry
@@ -235,6 +236,9 @@ def _values(run: Run, first: Batch) -> dict[str, Any]:
         "finished_at": run.finished_at,
         "user_message_id": run.user_message_id,
         "regeneration": run.regeneration,
+        "budget_tokens": run.budget.max_tokens,
+        "budget_cost_micros": run.budget.max_cost_micros,
+        "budget_milliseconds": run.budget.max_milliseconds,
     }
 
 
@@ -257,4 +261,9 @@ def _run_of(row: Row[Any]) -> Run:
         finished_at=row.finished_at,
         user_message_id=row.user_message_id,
         regeneration=row.regeneration,
+        budget=Budget(
+            max_tokens=row.budget_tokens,
+            max_cost_micros=row.budget_cost_micros,
+            max_milliseconds=row.budget_milliseconds,
+        ),
     )

@@ -18,6 +18,7 @@ from chatter_grpc.adapters.sql.claims import OwnerTurnRow
 from chatter_grpc.adapters.sql.conversations import ConversationRow, ConversationTagRow
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
 from chatter_grpc.adapters.sql.images import MessageImageRow
+from chatter_grpc.adapters.sql.ledger import ReservationRow
 from chatter_grpc.adapters.sql.message_counts import MessageCountRow
 from chatter_grpc.adapters.sql.messages import MessageRow
 from chatter_grpc.adapters.sql.requests import RequestRow
@@ -53,6 +54,7 @@ ROWS: Final = (
     CheckpointRow,
     CheckpointValueRow,
     CheckpointWriteRow,
+    ReservationRow,
     OwnerTurnRow,
     MessageCountRow,
 )

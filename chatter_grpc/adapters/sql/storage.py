@@ -10,6 +10,7 @@ from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.forks import SqlForks
 from chatter_grpc.adapters.sql.images import SqlImages
+from chatter_grpc.adapters.sql.ledger import SqlLedger
 from chatter_grpc.adapters.sql.message_counts import SqlMessageCounts
 from chatter_grpc.adapters.sql.messages import SqlMessages
 from chatter_grpc.adapters.sql.requests import SqlRequests
@@ -97,6 +98,11 @@ class SqlTransaction:
     def runs(self) -> SqlRuns:
         """Runs and their logs."""
         return SqlRuns(self._sql)
+
+    @property
+    def ledger(self) -> SqlLedger:
+        """What runs with a budget have reserved and taken."""
+        return SqlLedger(self._sql)
 
     @property
     def checkpoints(self) -> SqlCheckpoints:
