@@ -25,7 +25,7 @@ class OwnerTurnRow(Stored):
     __tablename__ = "owner_turns"
 
     owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"), primary_key=True)
-    claimed_at: Mapped[datetime]
+    claimed_at: Mapped[datetime] = mapped_column(index=True)
 
 
 def _is(state: RunState) -> Any:

@@ -4,7 +4,21 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Index, Row, Update, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    Row,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import AnyText, Document
@@ -23,6 +37,8 @@ from chatter_grpc.core.conversations import (
 from chatter_grpc.core.errors import ConversationNotFound
 from chatter_grpc.core.pages import Page, PageRequest
 
+_TO_PURGE: Final = text("purge_at IS NOT NULL")
+
 
 class ConversationRow(Used, Stored):
     """A conversation. ``last_index`` is the index of its latest message, deleted or not.
@@ -35,6 +51,7 @@ class ConversationRow(Used, Stored):
         Index(None, "owner_id", "active_at", "id"),
         Index(None, "owner_id", "created_at", "id"),
         Index(None, "owner_id", "title", "created_at", "id"),
+        Index("ix_conversations_purge_at", "purge_at", sqlite_where=_TO_PURGE, postgresql_where=_TO_PURGE),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -65,7 +82,7 @@ class ConversationTagRow(Stored):
     __table_args__ = (Index(None, "owner_id", "tag", "conversation_id"),)
 
     owner_id: Mapped[str] = mapped_column(primary_key=True)
-    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"), primary_key=True, index=True)
     tag: Mapped[str] = mapped_column(primary_key=True)
 
 

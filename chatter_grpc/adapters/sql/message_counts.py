@@ -16,7 +16,7 @@ class MessageCountRow(Stored):
     __tablename__ = "message_counts"
 
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True)
-    day: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[str] = mapped_column(primary_key=True, index=True)
     count: Mapped[int]
 
 

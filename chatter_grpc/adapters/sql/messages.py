@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Index, Row, UniqueConstraint, bindparam, func, insert, or_, select, update
+from sqlalchemy import ForeignKey, Index, Row, UniqueConstraint, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.orm import Mapped, aliased, mapped_column
 
 from chatter_grpc.adapters.sql.columns import UtcTime
@@ -18,6 +18,8 @@ from chatter_grpc.core.messages import Message, Part, Rating
 from chatter_grpc.core.models import FinishReason, Role
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.usage import Usage
+
+_DELETED: Final = text("deleted_at IS NOT NULL")
 
 
 class MessageRow(Stored):
@@ -34,13 +36,15 @@ class MessageRow(Stored):
             "ix_messages_page",
             *("owner_id", "conversation_id", "position", "deleted_at", "replaced_by_run_id", "size", "id"),
         ),
+        Index("ix_messages_deleted_at", "deleted_at", sqlite_where=_DELETED, postgresql_where=_DELETED),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"))
-    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
-    # Checked when the transaction ends: a run's own row comes after its user message, whose index it names.
-    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", deferrable=True, initially="DEFERRED"))
+    # No foreign key: whoever adds a message counts it in the conversation's row before.
+    conversation_id: Mapped[str]
+    # None either: a copy in a fork names the run of its original, and outlives it.
+    run_id: Mapped[str]
     role: Mapped[str]
     parts: Mapped[tuple[Part, ...]] = mapped_column(Parts())
     text_sha256: Mapped[str]

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import Document
 from chatter_grpc.adapters.sql.rows import Stored, Used
-from chatter_grpc.core.runs.run import RunInput, RunState
+from chatter_grpc.core.runs.run import RunInput, RunState, WorkflowKind
 
 ACTIVE: Final = text(f"state IN ('{RunState.PENDING}', '{RunState.RUNNING}')")
 AT_WORK: Final = text(f"state = '{RunState.RUNNING}'")
 _PENDING: Final = text(f"state = '{RunState.PENDING}'")
+_OWN: Final = text(f"kind = '{WorkflowKind.HOUSEKEEPING}' AND {ACTIVE}")
 
 
 class RunRow(Used, Stored):
@@ -31,6 +32,8 @@ class RunRow(Used, Stored):
             postgresql_where=ACTIVE,
         ),
         Index("ix_runs_active_owner", "owner_id", "state", sqlite_where=ACTIVE, postgresql_where=ACTIVE),
+        # There is one that keeps house, whoever's process it is in.
+        Index("uq_runs_active_housekeeping", "kind", unique=True, sqlite_where=_OWN, postgresql_where=_OWN),
         Index("ix_runs_active_process", "process_id", sqlite_where=AT_WORK, postgresql_where=AT_WORK),
         Index("ix_runs_pending", "owner_id", "created_at", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
         Index(None, "owner_id", "created_at", "id"),
@@ -41,7 +44,7 @@ class RunRow(Used, Stored):
     id: Mapped[str] = mapped_column(primary_key=True)
     owner_id: Mapped[str] = mapped_column(ForeignKey("owners.id"))
     actor_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
-    conversation_id: Mapped[str | None] = mapped_column(ForeignKey("conversations.id"))
+    conversation_id: Mapped[str | None] = mapped_column(ForeignKey("conversations.id"), index=True)
     kind: Mapped[str | None]
     workflow_id: Mapped[str | None]
     state: Mapped[str]

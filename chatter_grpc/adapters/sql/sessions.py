@@ -3,23 +3,27 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Row, bindparam, insert, select, update
+from sqlalchemy import ForeignKey, Index, Row, bindparam, insert, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.core.sessions import RefreshToken, Session
 
+_REVOKED: Final = text("revoked_at IS NOT NULL")
+_SUCCEEDED: Final = text("successor_id IS NOT NULL")
+
 
 class SessionRow(Stored):
     """A login session."""
 
     __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_revoked_at", "revoked_at", sqlite_where=_REVOKED, postgresql_where=_REVOKED),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
     created_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     revoked_at: Mapped[datetime | None]
 
 
@@ -27,12 +31,15 @@ class RefreshTokenRow(Stored):
     """A link of a session's chain of refresh tokens."""
 
     __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        Index("ix_refresh_tokens_successor_id", "successor_id", sqlite_where=_SUCCEEDED, postgresql_where=_SUCCEEDED),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), index=True)
     kid: Mapped[str]
     issued_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
     rotated_at: Mapped[datetime | None]
     successor_id: Mapped[str | None] = mapped_column(ForeignKey("refresh_tokens.id"))
 

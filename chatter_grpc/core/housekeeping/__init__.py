@@ -1,0 +1,1 @@
+"""Housekeeping: the run by which a server removes what has had its time."""
