@@ -15,6 +15,7 @@ from chatter_grpc.core.requests import RequestStore
 from chatter_grpc.core.revocations import RevocationStore
 from chatter_grpc.core.runs.checkpoints import CheckpointStore
 from chatter_grpc.core.runs.run import RunStore
+from chatter_grpc.core.runs.run_logs import RunLogStore
 from chatter_grpc.core.search import SearchStore
 from chatter_grpc.core.sessions import SessionStore
 from chatter_grpc.core.signing_keys import SigningKeyStore
@@ -92,6 +93,11 @@ class Transaction(Protocol):
     @property
     def runs(self) -> RunStore:
         """Runs and their logs."""
+        ...
+
+    @property
+    def run_logs(self) -> RunLogStore:
+        """Logs as readers find them."""
         ...
 
     @property

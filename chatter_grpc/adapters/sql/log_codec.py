@@ -4,6 +4,10 @@ A batch is one byte that names the version, then MessagePack: ``[base time, [[ti
 microseconds, an entry's counted from the base; an event is an array that begins with the number of its kind. Entries
 follow each other without a gap, so that their own numbers are known from the batch's first. A field may be added at
 the end of an event, with a default; a kind keeps its number for ever.
+
+A batch of a compacted log has a version of its own, so that a server that does not know of compaction refuses it:
+``[base time, compacted, [[time, step, event, attempt], …]]``, where ``compacted`` is the number of the last event that
+the log's snapshot stands for.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +22,7 @@ from chatter_grpc.core.runs.events import Batch, Body, DeltaKind, Entry
 from chatter_grpc.core.usage import Usage
 
 VERSION: Final = 1
+COMPACTED_VERSION: Final = 2
 
 
 class LogUnreadable(Exception):
@@ -172,6 +177,19 @@ class _Batch(Struct, array_like=True, frozen=True):
     entries: list[_Entry]
 
 
+class _CompactedEntry(Struct, array_like=True, frozen=True):
+    time: int
+    step_id: str
+    event: _Event
+    attempt: int
+
+
+class _CompactedBatch(Struct, array_like=True, frozen=True):
+    base_us: int
+    compacted: int
+    entries: list[_CompactedEntry]
+
+
 _WRITERS: Final[Mapping[type[Body], Callable[[Any], _Event]]] = {
     events.Deltas: lambda e: _Deltas(e.kind is DeltaKind.REASONING, e.message_id, tuple(e.pieces)),
     events.RunStarted: lambda e: _RunStarted(e.run_id, e.conversation_id, e.user_message_id),
@@ -192,7 +210,9 @@ _WRITERS: Final[Mapping[type[Body], Callable[[Any], _Event]]] = {
 }
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(_Batch)
+_COMPACTED_DECODER: Final = msgspec.msgpack.Decoder(_CompactedBatch)
 _PREFIX: Final = bytes([VERSION])
+_COMPACTED_PREFIX: Final = bytes([COMPACTED_VERSION])
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -222,6 +242,39 @@ def decode_batch(data: bytes, attempt: int, first_seq: int) -> tuple[Entry, ...]
         entries.append(entry)
         seq = entry.seq + 1
     return tuple(entries)
+
+
+def is_compacted(data: bytes) -> bool:
+    """Whether bytes are a batch of a compacted log."""
+    return data[:1] == _COMPACTED_PREFIX
+
+
+def encode_compacted(batch: Batch, compacted: int) -> bytes:
+    """Return the bytes of entries of any attempts, as a batch of a log that is compacted up to a number."""
+    base = batch.entries[0].time_us
+    entries = [
+        _CompactedEntry(entry.time_us - base, entry.step_id, _WRITERS[type(entry.body)](entry.body), entry.attempt)
+        for entry in batch.entries
+    ]
+    return _COMPACTED_PREFIX + _ENCODER.encode(_CompactedBatch(base, compacted, entries))
+
+
+def decode_compacted(data: bytes, first_seq: int) -> tuple[tuple[Entry, ...], int]:
+    """Return the entries of such a batch, numbered from ``first_seq``, and the number up to which its log is compacted.
+
+    Raises ``LogUnreadable``.
+    """
+    try:
+        batch = _COMPACTED_DECODER.decode(memoryview(data)[1:])
+    except msgspec.DecodeError as error:
+        raise LogUnreadable(str(error)) from error
+    entries = []
+    seq = first_seq
+    for each in batch.entries:
+        entry = Entry(seq, each.attempt, each.step_id, batch.base_us + each.time, each.event.event())
+        entries.append(entry)
+        seq = entry.seq + 1
+    return tuple(entries), batch.compacted
 
 
 def _usage(usage: Usage) -> _Usage:

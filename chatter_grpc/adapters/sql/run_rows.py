@@ -14,6 +14,8 @@ ACTIVE: Final = text(f"state IN ('{RunState.PENDING}', '{RunState.RUNNING}')")
 AT_WORK: Final = text(f"state = '{RunState.RUNNING}'")
 _PENDING: Final = text(f"state = '{RunState.PENDING}'")
 _OWN: Final = text(f"kind = '{WorkflowKind.HOUSEKEEPING}' AND {ACTIVE}")
+# Those whose logs can be made smaller.
+UNCOMPACTED: Final = text("finished_at IS NOT NULL AND compacted_at IS NULL")
 
 
 class RunRow(Used, Stored):
@@ -36,6 +38,7 @@ class RunRow(Used, Stored):
         Index("uq_runs_active_housekeeping", "kind", unique=True, sqlite_where=_OWN, postgresql_where=_OWN),
         Index("ix_runs_active_process", "process_id", sqlite_where=AT_WORK, postgresql_where=AT_WORK),
         Index("ix_runs_pending", "owner_id", "created_at", "id", sqlite_where=_PENDING, postgresql_where=_PENDING),
+        Index("ix_runs_uncompacted", "finished_at", "id", sqlite_where=UNCOMPACTED, postgresql_where=UNCOMPACTED),
         Index(None, "owner_id", "created_at", "id"),
         Index(None, "owner_id", "conversation_id", "created_at", "id"),
         {"postgresql_with": {"fillfactor": 70}},
@@ -55,6 +58,7 @@ class RunRow(Used, Stored):
     failure_message: Mapped[str]
     cancel_requested_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    compacted_at: Mapped[datetime | None]
     # Empty while it is pending, as nobody works on it; its lease means nothing then.
     process_id: Mapped[str]
     lease_expires_at: Mapped[datetime]

@@ -15,6 +15,7 @@ from chatter_grpc.adapters.sql.message_counts import SqlMessageCounts
 from chatter_grpc.adapters.sql.messages import SqlMessages
 from chatter_grpc.adapters.sql.requests import SqlRequests
 from chatter_grpc.adapters.sql.revocations import SqlRevocations
+from chatter_grpc.adapters.sql.run_logs import SqlRunLogs
 from chatter_grpc.adapters.sql.runs import SqlRuns
 from chatter_grpc.adapters.sql.search import SqlSearch
 from chatter_grpc.adapters.sql.sessions import SqlSessions
@@ -98,6 +99,11 @@ class SqlTransaction:
     def runs(self) -> SqlRuns:
         """Runs and their logs."""
         return SqlRuns(self._sql)
+
+    @property
+    def run_logs(self) -> SqlRunLogs:
+        """Logs as readers find them."""
+        return SqlRunLogs(self._sql)
 
     @property
     def ledger(self) -> SqlLedger:
