@@ -57,16 +57,20 @@ class OpenAIStandIn(StandIn):
         return web.json_response({"error": error}, status=status)
 
     def answer(self, request: web.BaseRequest, response: web.StreamResponse, call: Call) -> Answer:
-        return _OpenAIAnswer(request, response, call)
+        return OpenAIAnswer(request, response, call)
 
 
-class _OpenAIAnswer(Answer):
+class OpenAIAnswer(Answer):
     """Writes an answer as OpenAI does."""
 
     def __init__(self, request: web.BaseRequest, response: web.StreamResponse, call: Call) -> None:
         super().__init__(request, response, call)
         self._line = b"\r\n" if call.plan.crlf else b"\n"
         self._wants_usage = bool(call.body.get("stream_options", {}).get("include_usage")) and call.plan.usage
+
+    def completion_tokens(self) -> int:
+        """Return how many tokens the answer has; here each delta counts as one."""
+        return len(self.call.sent)
 
     async def begin(self) -> None:
         await self._chunk({"role": "assistant", "content": "", "refusal": None})
@@ -87,7 +91,7 @@ class _OpenAIAnswer(Answer):
         if reason is not None:
             await self._chunk({}, reason)
         if self._wants_usage:
-            await self._usage(len(self.call.sent))
+            await self._usage(self.completion_tokens())
         if self.plan.done:
             await self._event("[DONE]")
 

@@ -255,6 +255,10 @@ class StandIn(ABC):
     def answer(self, request: web.BaseRequest, response: web.StreamResponse, call: Call) -> Answer:
         """Return what sends an answer."""
 
+    def record(self, body: dict[str, Any], plan: Plan, connection: Connection, model: str) -> Call:
+        """Return the record of a request that is about to be answered."""
+        return Call(body, plan, connection, model)
+
     def plan(self, *plans: Plan) -> None:
         """Queue plans for the next requests, one each."""
         self._plans.extend(plans)
@@ -327,13 +331,12 @@ class StandIn(ABC):
             return self.error(400, "invalid_request_error")
         if model == "unknown":
             return self.error(404, "model_not_found")
-        return await self._answer(request, body, model, self._plans.popleft() if self._plans else named)
-
-    async def _answer(
-        self, request: web.BaseRequest, body: dict[str, Any], model: str, plan: Plan
-    ) -> web.StreamResponse:
         assert self._server is not None
-        call = Call(body, plan, self._server.records[request.protocol], model)
+        plan = self._plans.popleft() if self._plans else named
+        return await self._answer(request, self.record(body, plan, self._server.records[request.protocol], model))
+
+    async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        body, plan = call.body, call.plan
         self.calls.append(call)
         await self._note()
         if plan.mute:
