@@ -8,6 +8,7 @@ from chatter_grpc.core.audit import AuditStore
 from chatter_grpc.core.budgets import LedgerStore
 from chatter_grpc.core.conversations import ConversationStore
 from chatter_grpc.core.forks import ForkStore
+from chatter_grpc.core.housekeeping.store import HousekeepingStore
 from chatter_grpc.core.images import ImageStore
 from chatter_grpc.core.messages import MessageStore
 from chatter_grpc.core.quotas import MessageCountStore
@@ -108,6 +109,11 @@ class Transaction(Protocol):
     @property
     def checkpoints(self) -> CheckpointStore:
         """Checkpoints of runs."""
+        ...
+
+    @property
+    def housekeeping(self) -> HousekeepingStore:
+        """What has had its time."""
         ...
 
 

@@ -9,6 +9,7 @@ from chatter_grpc.adapters.sql.checkpoints import SqlCheckpoints
 from chatter_grpc.adapters.sql.conversations import SqlConversations
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.forks import SqlForks
+from chatter_grpc.adapters.sql.housekeeping import SqlHousekeeping
 from chatter_grpc.adapters.sql.images import SqlImages
 from chatter_grpc.adapters.sql.ledger import SqlLedger
 from chatter_grpc.adapters.sql.message_counts import SqlMessageCounts
@@ -114,6 +115,11 @@ class SqlTransaction:
     def checkpoints(self) -> SqlCheckpoints:
         """Checkpoints of runs."""
         return SqlCheckpoints(self._sql)
+
+    @property
+    def housekeeping(self) -> SqlHousekeeping:
+        """What has had its time."""
+        return SqlHousekeeping(self._sql)
 
 
 class SqlStorage:

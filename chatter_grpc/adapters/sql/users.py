@@ -25,6 +25,7 @@ from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.statements import Either, Statements
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
+from chatter_grpc.core.housekeeping.store import SYSTEM
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.users import User, UserFilter, UserLimits, UserRole, UserState
 
@@ -72,10 +73,11 @@ _ADD_SUBJECT: Final = Either(
         .returning(OwnerRow.id)
     )
 )
-_GET: Final = select(UserRow.table()).where(UserRow.id == bindparam("user_id"))
+# The system's own is no account to anybody.
+_ACCOUNTS: Final = select(UserRow.table()).where(UserRow.id != SYSTEM)
+_GET: Final = _ACCOUNTS.where(UserRow.id == bindparam("user_id"))
 _FIND: Final = (
-    select(UserRow.table())
-    .where(or_(UserRow.username_key == bindparam("login"), UserRow.email_key == bindparam("login")))
+    _ACCOUNTS.where(or_(UserRow.username_key == bindparam("login"), UserRow.email_key == bindparam("login")))
     # One account's username may be another's email: the username wins.
     .order_by(case((UserRow.username_key == bindparam("login"), 0), else_=1))
     .limit(1)
@@ -159,7 +161,7 @@ class SqlUsers:
     async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
         """See ``UserStore``."""
         row = UserRow
-        query = select(row.table())
+        query = _ACCOUNTS
         if wanted.role is not None:
             query = query.where(row.role == wanted.role.value)
         if wanted.state is not None:

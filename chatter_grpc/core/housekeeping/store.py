@@ -52,8 +52,20 @@ class HousekeepingStore(Protocol):
         """Return when the server's own runs began and ended."""
         ...
 
-    async def begin(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease: float) -> bool:
-        """Insert a run of the system's, as ``RunStore.add`` does; ``False`` where one of its kind is active already."""
+    async def begin(
+        self,
+        run: Run,
+        run_input: RunInput,
+        first: Batch,
+        *,
+        process_id: str,
+        lease_seconds: float,
+        earlier_than: datetime,
+    ) -> bool:
+        """Insert a run of the system's, as ``RunStore.add`` does.
+
+        ``False``, with nothing written, where one is active already, or one began at ``earlier_than`` or after it.
+        """
         ...
 
     async def is_due(self, duty: Duty, cutoffs: Cutoffs) -> bool:
