@@ -6,7 +6,7 @@ of both over all calls of a run is what is taken; a call is given no more than t
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from chatter_grpc.core.errors import BudgetExceeded, BudgetUnpriced
 from chatter_grpc.core.models import Price, TokenCount
@@ -80,6 +80,14 @@ class Reservation:
         return usage_of(TokenCount(self.input_tokens, self.output_tokens), self.price, estimated=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a call is given. ``shortage`` says which bound gave it less than it asked for, where one did."""
+
+    reservation: Reservation
+    shortage: BudgetExceeded | None = None
+
+
 class LedgerStore(Protocol):
     """Keeps the reservations of runs at work, inside a transaction."""
 
@@ -94,8 +102,8 @@ class LedgerStore(Protocol):
         """Return a run's reservations, those made first before the others."""
         ...
 
-    async def add(self, run_id: str, reservation: Reservation) -> None:
-        """Insert a reservation of a run that this transaction holds."""
+    async def put(self, run_id: str, reservation: Reservation) -> None:
+        """Write a reservation of a run that this transaction holds, in the place of one for the same message."""
         ...
 
     async def settle(self, run_id: str, usages: Mapping[str, Usage]) -> None:
@@ -113,9 +121,7 @@ def check_price(budget: Budget, model: str, price: Price | None) -> None:
         raise BudgetUnpriced(model=model)
 
 
-def reserve(
-    budget: Budget, reservations: Collection[Reservation], call: ModelCall, attempt: int = 1
-) -> Reservation | None:
+def reserve(budget: Budget, reservations: Collection[Reservation], call: ModelCall, attempt: int = 1) -> Grant | None:
     """Return what a call may take: its input, and as much output as it asks for and the budget leaves.
 
     ``None`` where calls of the same attempt that are not settled hold what this one asks for: it is worth waiting for
@@ -123,21 +129,23 @@ def reserve(
     ``BudgetUnpriced``.
     """
     check_price(budget, call.model, call.price)
-    left = _output_left(budget, reservations, call)
-    enough = left is None or (call.max_tokens is not None and call.max_tokens <= left)
-    if not enough and any(each.settled is None and each.attempt == attempt for each in reservations):
+    bound = _tightest(budget, reservations, call)
+    asked = call.max_tokens
+    short = bound is not None and (asked is None or asked > bound.output_tokens)
+    if short and any(each.settled is None and each.attempt == attempt for each in reservations):
         return None
-    if left is not None and left < 1:
-        raise _exceeded(budget, reservations, call)
-    output = min((bound for bound in (call.max_tokens, left) if bound is not None), default=0)
-    return Reservation(
+    if bound is not None and bound.output_tokens < 1:
+        raise bound.exceeded()
+    left = None if bound is None else bound.output_tokens
+    reservation = Reservation(
         message_id=call.message_id,
         attempt=attempt,
         model=call.model,
         input_tokens=call.input_tokens,
-        output_tokens=output,
+        output_tokens=min((each for each in (asked, left) if each is not None), default=0),
         price=call.price,
     )
+    return Grant(reservation=reservation, shortage=bound.exceeded() if bound is not None and short else None)
 
 
 def lost_usage(
@@ -160,42 +168,34 @@ def most_read(max_tokens: int) -> int:
     return max_tokens * MARGIN_FACTOR + MARGIN_TOKENS
 
 
-def _output_left(budget: Budget, reservations: Collection[Reservation], call: ModelCall) -> int | None:
-    """Return how much output the budget leaves for a call, below 1 for none, ``None`` for any."""
-    tokens, micros = _left(budget, reservations)
+class _Bound(NamedTuple):
+    """How much output a bound of a budget leaves for a call, and what stands behind that."""
+
+    output_tokens: int
+    name: str
+    limit: int
+    left: int
+    needed: int
+
+    def exceeded(self) -> BudgetExceeded:
+        return BudgetExceeded(bound=self.name, limit=self.limit, left=self.left, needed=self.needed)
+
+
+def _tightest(budget: Budget, reservations: Collection[Reservation], call: ModelCall) -> _Bound | None:
+    """Return the bound that leaves a call the least, ``None`` where it may have any number of tokens."""
+    taken = [each.taken for each in reservations]
     bounds = []
-    if tokens is not None:
-        bounds.append(tokens - call.input_tokens)
-    if micros is not None:
+    if (tokens := budget.max_tokens) is not None:
+        left = tokens - sum(usage.input_tokens + usage.output_tokens for usage in taken)
+        bounds.append(_Bound(left - call.input_tokens, "max_tokens", tokens, left, call.input_tokens + 1))
+    if (micros := budget.max_cost_micros) is not None:
         assert call.price is not None
+        # Under a bound on money no model is called whose price is not known.
+        left = micros - sum(usage.cost_micros or 0 for usage in taken)
         # Costs are rounded up to a whole micro-dollar, so that what fits into the whole ones fits in any case.
-        left = micros * MILLION - call.input_tokens * call.price.input_micros
-        if call.price.output_micros:
-            bounds.append(left // call.price.output_micros)
-        elif left < 0:
-            bounds.append(0)
+        rest = left * MILLION - call.input_tokens * call.price.input_micros
+        needed = call.price.cost_micros(TokenCount(call.input_tokens, 1))
+        if call.price.output_micros or rest < 0:
+            output = rest // call.price.output_micros if call.price.output_micros else 0
+            bounds.append(_Bound(output, "max_cost_micros", micros, left, needed))
     return min(bounds, default=None)
-
-
-def _left(budget: Budget, reservations: Collection[Reservation]) -> tuple[int | None, int | None]:
-    """Return how many tokens and micro-dollars are not taken, ``None`` for no bound."""
-    taken = sum((each.taken for each in reservations), Usage())
-    tokens, micros = budget.max_tokens, budget.max_cost_micros
-    if tokens is not None:
-        tokens -= taken.input_tokens + taken.output_tokens
-    if micros is not None:
-        # A cost that is not known was taken under no bound on money: what such a bound refuses is never called.
-        micros -= taken.cost_micros or 0
-    return tokens, micros
-
-
-def _exceeded(budget: Budget, reservations: Collection[Reservation], call: ModelCall) -> BudgetExceeded:
-    tokens, micros = _left(budget, reservations)
-    if tokens is not None and tokens <= call.input_tokens:
-        assert budget.max_tokens is not None
-        return BudgetExceeded(bound="max_tokens", limit=budget.max_tokens, left=tokens, needed=call.input_tokens + 1)
-    assert micros is not None
-    assert budget.max_cost_micros is not None
-    assert call.price is not None
-    needed = call.price.cost_micros(TokenCount(call.input_tokens, 1))
-    return BudgetExceeded(bound="max_cost_micros", limit=budget.max_cost_micros, left=micros, needed=needed)

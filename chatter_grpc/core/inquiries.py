@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from chatter_grpc.core.budgets import ModelCall
 from chatter_grpc.core.conversations import ModelSettings
 from chatter_grpc.core.errors import ContextExceeded, ImagesNotTaken
 from chatter_grpc.core.models import ModelInfo, ModelRequest, Role, Turn
@@ -101,6 +102,30 @@ def in_words(turn: Turn) -> Turn:
     return replace(turn, text="\n".join(filter(None, (turn.text, *words))), images=())
 
 
+def estimate_request(request: ModelRequest) -> int:
+    """Estimate the tokens of what a model is sent."""
+    asked = estimate_tokens(request.system_prompt) + estimate_tokens(request.response_schema or "")
+    return asked + sum(estimate_turn(turn) for turn in request.turns)
+
+
+def call_for(info: ModelInfo, request: ModelRequest, message_id: str = "") -> ModelCall:
+    """Return a request as a call that is to be paid for.
+
+    It asks for no more output than the model can give, as far as that is known.
+    """
+    input_tokens = estimate_request(request)
+    bounds = [request.max_tokens, info.max_output_tokens]
+    if info.context_tokens is not None:
+        bounds.append(max(info.context_tokens - input_tokens - TURN_TOKENS * len(request.turns), 1))
+    return ModelCall(
+        message_id=message_id,
+        model=info.name,
+        input_tokens=input_tokens,
+        max_tokens=min((bound for bound in bounds if bound is not None), default=None),
+        price=info.price,
+    )
+
+
 def estimate_turn(turn: Turn) -> int:
     """Estimate the tokens of a turn's text and images."""
     return estimate_tokens(turn.text) + IMAGE_TOKENS * len(turn.images)
@@ -126,8 +151,7 @@ def _fitted(info: ModelInfo, request: ModelRequest, begin: int) -> ModelRequest:
 
 def _needed(info: ModelInfo, request: ModelRequest) -> int:
     """Estimate the tokens of a request with room for its answer."""
-    asked = estimate_tokens(request.system_prompt) + estimate_tokens(request.response_schema or "")
-    asked += sum(estimate_turn(turn) + TURN_TOKENS for turn in request.turns)
+    asked = estimate_request(request) + TURN_TOKENS * len(request.turns)
     if request.max_tokens is not None:
         return asked + request.max_tokens
     share = int((info.context_tokens or 0) * ANSWER_SHARE)

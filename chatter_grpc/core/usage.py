@@ -1,8 +1,13 @@
 """Usage: tokens and money of a model call, a message, a run or a conversation."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from chatter_grpc.core.models import Price, TokenCount
+
+# So many bytes of UTF-8 count as a token where no provider counts. The ratio is the usual one for English text, and
+# errs high for scripts of several bytes a character.
+TOKEN_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +44,5 @@ def usage_of(count: TokenCount, price: Price | None, *, estimated: bool) -> Usag
 
 
 def estimate_tokens(text: str) -> int:
-    """Estimate how many tokens a text has, where no provider counts them: a token for every four UTF-8 bytes.
-
-    The ratio is the usual one for English text and errs high for scripts of several bytes a character.
-    """
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
+    """Estimate how many tokens a text has: one for every ``TOKEN_BYTES`` of its UTF-8."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // TOKEN_BYTES)

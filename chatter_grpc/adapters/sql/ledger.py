@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, delete, false, insert, literal_column, select, true, update
+from sqlalchemy import Row, bindparam, delete, false, literal_column, select, true, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.rows import Stored, Used, usage_of_row, usage_values
 from chatter_grpc.adapters.sql.run_rows import RunRow
-from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.statements import Either, Statements
 from chatter_grpc.core.budgets import Reservation
 from chatter_grpc.core.models import Price
 from chatter_grpc.core.runs.run import RunState
@@ -46,7 +46,12 @@ _HOLD: Final = (
 _OF_RUN: Final = ReservationRow.run_id == bindparam("run")
 # Ids of messages are in the order of their making.
 _READ: Final = select(ReservationRow.table()).where(_OF_RUN).order_by(ReservationRow.message_id)
-_ADD: Final = insert(ReservationRow.table())
+_KEY: Final = ("run_id", "message_id")
+_PUT: Final = Either(
+    lambda insert_: (adding := insert_(ReservationRow.table())).on_conflict_do_update(
+        index_elements=_KEY, set_={each.name: each for each in adding.excluded if each.name not in _KEY}
+    )
+)
 _SETTLE: Final = (
     update(ReservationRow.table())
     .where(_OF_RUN, ReservationRow.message_id == bindparam("message"), ReservationRow.settled == false())
@@ -75,7 +80,7 @@ class SqlLedger:
         """See ``LedgerStore``."""
         return [_reservation_of(row) for row in await self._sql.rows(_READ, {"run": run_id})]
 
-    async def add(self, run_id: str, reservation: Reservation) -> None:
+    async def put(self, run_id: str, reservation: Reservation) -> None:
         """See ``LedgerStore``."""
         price = reservation.price
         values = {
@@ -88,7 +93,7 @@ class SqlLedger:
             "output_price": None if price is None else price.output_micros,
             "settled": reservation.settled is not None,
         }
-        await self._sql.run(_ADD, values)
+        await self._sql.run(_PUT, values)
 
     async def settle(self, run_id: str, usages: Mapping[str, Usage]) -> None:
         """See ``LedgerStore``."""
