@@ -30,7 +30,15 @@ class SettingsOfRuns(BaseSettings):
     """Detached runs that one process works on at a time. 0: none; it leaves them to others."""
 
     lease_seconds: Annotated[float, Field(ge=1, le=3_600)] = 30.0
-    """How long a run counts as at work without a sign of life of its process; it is renewed three times as often."""
+    """How long a run counts as at work without a sign of life of its process; it is renewed three times as often. Then
+    another process takes it over."""
+
+    reaper_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 15.0
+    """How often a process looks for runs of processes that are gone. What a server that stops gives back is taken at
+    once."""
+
+    cancel_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
+    """How long CancelRun leaves the end of a run to the process that is at work on it, before it ends the run itself."""
 
     commit_milliseconds: Annotated[int, Field(ge=1, le=1_000)] = 50
     """The time between two commits of run events to the database."""

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,13 +11,15 @@ from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.config import Settings
 from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.clock import utc_now
+from chatter_grpc.core.graphs import BUILT_IN, GraphDefinition
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.observation import Observer
 from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.reader import Readers
 from chatter_grpc.core.runs.reaper import Reaper
-from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.runs.run import LogCommitter, WorkflowKind
+from chatter_grpc.core.runs.saving import Checkpointing
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
 from chatter_grpc.core.runs.wakeups import WakeUps
 
@@ -36,7 +39,13 @@ class AtWork:
 
 
 def build_runs(
-    storage: SqlStorage, log: LogCommitter, asking: Asking, wakeups: WakeUps, settings: Settings, observer: Observer
+    storage: SqlStorage,
+    log: LogCommitter,
+    asking: Asking,
+    wakeups: WakeUps,
+    settings: Settings,
+    observer: Observer,
+    graphs: Mapping[WorkflowKind, GraphDefinition] = BUILT_IN,
 ) -> AtWork:
     """Build what carries runs in this process."""
     commit_settings = CommitSettings(interval=settings.commit_milliseconds / 1000)
@@ -49,7 +58,7 @@ def build_runs(
         max_message_bytes=settings.max_answer_bytes,
     )
     process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
-    engine = LangGraphEngine(asking)
+    engine = LangGraphEngine(asking, Checkpointing(storage, committer), graphs)
     supervisor = Supervisor(process_id, storage, engine, committer, wakeups, run_settings, utc_now, observer)
     claimer = Claimer(
         storage, supervisor, wakeups, utc_now, room=settings.detached_runs, per_owner=settings.runs_per_owner
@@ -58,7 +67,14 @@ def build_runs(
         supervisor=supervisor,
         claimer=claimer,
         readers=Readers(storage, wakeups, supervisor.tail),
-        reaper=Reaper(process_id=process_id, lease=lease, storage=storage, wakeups=wakeups, clock=utc_now),
+        reaper=Reaper(
+            storage=storage,
+            supervisor=supervisor,
+            wakeups=wakeups,
+            clock=utc_now,
+            observer=observer,
+            interval=settings.reaper_seconds,
+        ),
         wakeups=wakeups,
         committer=committer,
     )

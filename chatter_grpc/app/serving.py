@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -27,11 +27,13 @@ from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.forking import Forking
+from chatter_grpc.core.graphs import BUILT_IN, GraphDefinition
 from chatter_grpc.core.loop_lag import LoopLag
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.quotas import MessageQuota
 from chatter_grpc.core.revocation_watch import RevocationWatch
+from chatter_grpc.core.runs.run import WorkflowKind
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.searching import Searches
 from chatter_grpc.core.sending import Sending
@@ -48,18 +50,24 @@ LAST_CALLS_SECONDS: Final = 5.0
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, *, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+    graphs: Mapping[WorkflowKind, GraphDefinition] = BUILT_IN,
+) -> None:
     """Serve until ``stop`` is set, then stop gracefully.
 
-    ``ready`` is called once with the address that is served. Raises ``BackgroundFault`` where something broke that
-    the server cannot do without, ``DataDirectoryBusy``, ``SecretRefused``, ``ConfigurationFault``,
-    ``StorageUnavailable``, and ``AddressRefused``.
+    ``ready`` is called once with the address that is served; ``graphs`` are the workflows that are built in. Raises
+    ``BackgroundFault`` where something broke that the server cannot do without, ``DataDirectoryBusy``,
+    ``SecretRefused``, ``ConfigurationFault``, ``StorageUnavailable``, and ``AddressRefused``.
     """
     async with AsyncExitStack() as stack:
         certificate = await open_certificate(settings)
         if settings.embedded:
             await asyncio.to_thread(stack.enter_context, hold_data_dir(settings.data_dir))
-        server = await _build(stack, settings, certificate)
+        server = await _build(stack, settings, certificate, graphs)
         admin = await open_admin(stack, settings, server.observed.metrics, server.edge.health)
         if admin is not None:
             _log.info("serving_metrics", extra={"address": admin})
@@ -129,7 +137,12 @@ class Server:
         _log.info("stopped")
 
 
-async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certificate | None) -> Server:
+async def _build(
+    stack: AsyncExitStack,
+    settings: Settings,
+    certificate: Certificate | None,
+    graphs: Mapping[WorkflowKind, GraphDefinition],
+) -> Server:
     """Build a server, whose parts ``stack`` closes."""
     database = await open_database(stack, settings)
     storage = SqlStorage(database)
@@ -141,10 +154,12 @@ async def _build(stack: AsyncExitStack, settings: Settings, certificate: Certifi
     shared = await open_shared(stack, settings, keys, database)
     observed = await build_observation(stack, settings, database)
     observed.read_redis(shared.link)
-    at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer)
+    at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer, graphs)
     observed.read_readers(at_work.readers)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
-    runs = Runs(storage, at_work.supervisor, at_work.readers, utc_now)
+    runs = Runs(
+        storage, at_work.supervisor, at_work.readers, utc_now, at_work.reaper, cancel_seconds=settings.cancel_seconds
+    )
     quota = MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None)
     limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner, messages=quota)
     starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)

@@ -4,8 +4,10 @@ import logging
 from typing import Final
 
 from chatter_grpc.core.answering import AnswerRefused, is_cancelled, write_answer
+from chatter_grpc.core.budgets import Budget, reserve
 from chatter_grpc.core.conversations import ModelSettings
 from chatter_grpc.core.errors import (
+    BudgetUnpriced,
     ChatterError,
     ContextExceeded,
     ImagesNotTaken,
@@ -15,7 +17,7 @@ from chatter_grpc.core.errors import (
     ProviderUnavailable,
     ResponseSchemaViolated,
 )
-from chatter_grpc.core.inquiries import Inquiry, corrected, request_for
+from chatter_grpc.core.inquiries import Inquiry, call_for, corrected, request_for
 from chatter_grpc.core.messages import ImagePart, Part, text_of
 from chatter_grpc.core.models import (
     FinishReason,
@@ -60,12 +62,18 @@ class Asking:
         request_for(info, Inquiry(turns=(turn,), settings=settings, response_schema=response_schema))
         return info
 
+    def check_budget(self, budget: Budget, inquiry: Inquiry) -> None:
+        """Raise ``BudgetUnpriced`` or ``BudgetExceeded`` where a run could not even begin to answer this."""
+        info = self.models.resolve(inquiry.settings.model or self.models.default_model).info
+        reserve(budget, (), call_for(info, request_for(info, inquiry)))
+
     async def write(self, step: StepWriter, inquiry: Inquiry) -> FinishedMessage:
         """Write an answer into ``step`` and return it finished.
 
         Where a model fails as its provider's fault, what it wrote is discarded, and the next one of its fallbacks is
-        asked; one that cannot be asked this is passed over. Where all fail, the last failure is raised. Raises
-        ``ResponseSchemaViolated``, and what ``request_for`` raises for the first model.
+        asked; one that cannot be asked this is passed over, or whose price would have to be known. Where all fail, the
+        last failure is raised. Raises ``ResponseSchemaViolated``, what ``request_for`` raises for the first model, and
+        ``BudgetExceeded`` and ``BudgetUnpriced`` where the run's budget does not allow a call.
         """
         name = inquiry.settings.model or self.models.default_model
         model = self.models.resolve(name)
@@ -75,7 +83,7 @@ class Asking:
             try:
                 return await self._ask(step, model, request, inquiry)
             except PASSED_ON as failure:
-                following = None if is_cancelled() else _next(left, inquiry)
+                following = None if is_cancelled() else _next(left, inquiry, step)
                 if following is None:
                     raise
                 _pass_on(model, following[0], failure)
@@ -96,23 +104,28 @@ class Asking:
             return await write_answer(step, model, request, fault_of)
         except AnswerRefused as refused:
             _log.info("response_schema_violated", extra={"model": model.info.name})
+            if refused.shortage is not None:
+                raise refused.shortage from None
             # What was cut off at its limit once will be again.
             if refused.finish_reason is not FinishReason.STOP:
                 raise ResponseSchemaViolated(model=model.info.name) from None
             again = corrected(model.info, request, refused.answer, refused.fault)
         try:
             return await write_answer(step, model, again, fault_of)
-        except AnswerRefused:
+        except AnswerRefused as second:
+            if second.shortage is not None:
+                raise second.shortage from None
             raise ResponseSchemaViolated(model=model.info.name) from None
 
 
-def _next(left: list[OfferedModel], inquiry: Inquiry) -> tuple[OfferedModel, ModelRequest] | None:
+def _next(left: list[OfferedModel], inquiry: Inquiry, step: StepWriter) -> tuple[OfferedModel, ModelRequest] | None:
     """Take models from the list until one can be asked the question."""
     while left:
         model = left.pop(0)
         try:
+            step.check_price(model.info)
             return model, request_for(model.info, inquiry)
-        except (ImagesNotTaken, ContextExceeded) as error:
+        except (BudgetUnpriced, ImagesNotTaken, ContextExceeded) as error:
             _log.info("fallback_passed_over", extra={"model": model.info.name, "reason": error.reason})
     return None
 

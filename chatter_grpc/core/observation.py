@@ -54,6 +54,14 @@ class Observer(Protocol):
         """Observe an attempt at a run while the block lasts."""
         ...
 
+    def run_taken_over(self) -> None:
+        """Hear that a run was taken over from another attempt, to be gone on with or ended."""
+        ...
+
+    def run_left(self, *, released: bool) -> None:
+        """Hear that an attempt left its run to another: it gave it back, or lost it."""
+        ...
+
     def model_call(self, model: str, provider: str) -> ModelObservation:
         """Observe a call of a model, by its full name."""
         ...
@@ -86,6 +94,12 @@ class Unobserved:
     def run(self, run: Run) -> Iterator[RunObservation]:
         """See ``Observer``."""
         yield _NOTHING_OF_RUNS
+
+    def run_taken_over(self) -> None:
+        """See ``Observer``."""
+
+    def run_left(self, *, released: bool) -> None:
+        """See ``Observer``."""
 
     def model_call(self, model: str, provider: str) -> ModelObservation:
         """See ``Observer``."""
@@ -123,6 +137,16 @@ class Observers:
         """See ``Observer``."""
         with ExitStack() as stack:
             yield _Runs([stack.enter_context(each.run(run)) for each in self._observers])
+
+    def run_taken_over(self) -> None:
+        """See ``Observer``."""
+        for each in self._observers:
+            each.run_taken_over()
+
+    def run_left(self, *, released: bool) -> None:
+        """See ``Observer``."""
+        for each in self._observers:
+            each.run_left(released=released)
 
     def model_call(self, model: str, provider: str) -> ModelObservation:
         """See ``Observer``."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from chatter_grpc.core.asking import Asking
+from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.conversations import Conversation, ConversationStatus, ModelSettings
@@ -18,7 +19,9 @@ from chatter_grpc.core.errors import (
     WorkflowNotFound,
 )
 from chatter_grpc.core.ids import RUN, new_id
+from chatter_grpc.core.inquiries import Inquiry
 from chatter_grpc.core.messages import Message
+from chatter_grpc.core.models import Turn
 from chatter_grpc.core.quotas import MessageQuota, count_message
 from chatter_grpc.core.requests import RequestKey, claim_request
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
@@ -33,11 +36,15 @@ from chatter_grpc.core.storage import Storage, Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """How many runs one owner may have at once, at work and waiting to be, and an account in a day and a month."""
+    """How many runs one owner may have at once, at work and waiting to be, and an account in a day and a month.
+
+    ``budget`` bounds what any single one may take.
+    """
 
     at_work: int = 10
     pending: int = 1_000
     messages: MessageQuota = field(default_factory=MessageQuota)
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,8 @@ class Start:
 
     ``cancel_on_disconnect`` says that the run is to end when the one who started, or watches what was started, goes
     away. A ``detached`` run is begun by whichever process has room for it; any other begins here and at once.
-    ``response_schema`` is a JSON Schema that the answer has to keep, empty for none.
+    ``response_schema`` is a JSON Schema that the answer has to keep, empty for none. ``budget`` bounds what the run may
+    take, within what the server allows any.
     """
 
     overrides: ModelSettings
@@ -55,6 +63,7 @@ class Start:
     cancel_on_disconnect: bool = False
     detached: bool = False
     response_schema: str = ""
+    budget: Budget = field(default_factory=Budget)
 
 
 class Question(Protocol):
@@ -97,7 +106,8 @@ class Starting:
         away. Raises ``ServerStopping``, ``WorkflowNotFound``, ``ConversationNotFound``, ``RequestIdReused``,
         ``ConversationArchived``, ``AccountDisabled``, ``ModelUnknown``, ``ConversationBusy``, ``TooManyRuns`` or, of a
         detached one, ``TooManyPendingRuns``, ``FieldInvalid`` for a schema that cannot be used, ``ImagesNotTaken``,
-        ``ContextExceeded``, ``MessageQuotaExceeded``, and what the question raises.
+        ``ContextExceeded``, ``BudgetExceeded``, ``BudgetUnpriced``, ``MessageQuotaExceeded``, and what the question
+        raises.
         """
         self._supervisor.check_open()
         if start.workflow_id is not None:
@@ -138,7 +148,8 @@ class Starting:
             settings = self._resolve(start.overrides, conversation.settings)
             message = await question.ask(tx, conversation, run_id, now)
             info = self._asking.check(settings, message.parts, start.response_schema)
-            run = _new_run(caller, start, message, run_id, now)
+            budget = start.budget.within(self._limits.budget)
+            run = _new_run(caller, start, message, run_id, now, budget)
             run_input = RunInput(
                 user_message_id=message.id,
                 before_index=message.index,
@@ -153,7 +164,13 @@ class Starting:
             await self._check_limits(tx, caller.owner_id, start)
             # Last, since all that the account starts on this day waits for it to be committed.
             await count_message(tx.message_counts, account, self._limits.messages, now)
-            turns = () if start.detached else await remembered_turns(tx, run_input, message)
+            turns: tuple[Turn, ...] = ()
+            if not start.detached or budget.limits_usage:
+                turns = await remembered_turns(tx, run_input, message)
+            if budget.limits_usage:
+                self._asking.check_budget(
+                    budget, Inquiry(turns=turns, settings=settings, response_schema=start.response_schema)
+                )
         if start.detached:
             self._wakeups.notify((PENDING_RUNS,))
         else:
@@ -178,7 +195,7 @@ class Starting:
         return ModelSettings(model=name).over(resolved)
 
 
-def _new_run(caller: Caller, start: Start, message: Message, run_id: str, now: datetime) -> Run:
+def _new_run(caller: Caller, start: Start, message: Message, run_id: str, now: datetime, budget: Budget) -> Run:
     return Run(
         id=run_id,
         owner_id=caller.owner_id,
@@ -190,6 +207,7 @@ def _new_run(caller: Caller, start: Start, message: Message, run_id: str, now: d
         created_at=now,
         user_message_id=message.id,
         regeneration=message.run_id != run_id,
+        budget=budget,
     )
 
 

@@ -27,7 +27,9 @@ from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.reader import Readers
+from chatter_grpc.core.runs.reaper import Reaper
 from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.runs.saving import Checkpointing
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
 from chatter_grpc.core.searching import Searches
@@ -219,10 +221,11 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
         committer = GroupCommitter(log, wakeups.notify, CommitSettings())
         storage = replica.storage
         asking = asking_of(models)
-        engine = LangGraphEngine(asking)
+        engine = LangGraphEngine(asking, Checkpointing(storage, committer))
         supervisor = Supervisor("test", storage, engine, committer, wakeups, RunSettings(), utc_now)
         readers = Readers(storage, wakeups, supervisor.tail)
-        runs = Runs(storage, supervisor, readers, utc_now)
+        reaper = Reaper(storage=storage, supervisor=supervisor, wakeups=wakeups, clock=utc_now)
+        runs = Runs(storage, supervisor, readers, utc_now, reaper)
         starting = Starting(storage, supervisor, runs, asking, wakeups, utc_now, RunLimits())
         services = Services(
             auth=replica.auth,

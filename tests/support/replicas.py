@@ -1,7 +1,7 @@
 """The run core of one process, put together as a server does it, on a database that may fail in every way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -16,6 +16,7 @@ from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversations import ModelSettings
 from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.graphs import BUILT_IN, GraphDefinition
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.messages import Message, TextPart
 from chatter_grpc.core.models import ModelCatalogue
@@ -29,7 +30,8 @@ from chatter_grpc.core.runs.executor import Executor
 from chatter_grpc.core.runs.fold import Fold
 from chatter_grpc.core.runs.reader import Chunk, Control, Readers, RunReader
 from chatter_grpc.core.runs.reaper import Reaper
-from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run
+from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run, WorkflowKind
+from chatter_grpc.core.runs.saving import Checkpointing
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
 from chatter_grpc.core.runs.wakeups import WakeUps
@@ -155,6 +157,7 @@ class Process:
         commits: CommitSettings = COMMITS,
         runs: RunSettings = RUNS,
         executor: Executor | None = None,
+        graphs: Mapping[WorkflowKind, GraphDefinition] = BUILT_IN,
         cancel_seconds: float = MINUTE,
         grace: float = 0.0,
         limits: RunLimits = MANY_RUNS,
@@ -169,17 +172,17 @@ class Process:
         self.committer = GroupCommitter(self.log, self.wakeups.notify, commits)
         self.schemas = WordSchemas()
         asking = asking_of(models, self.schemas)
-        executor = executor or LangGraphEngine(asking)
+        executor = executor or LangGraphEngine(asking, Checkpointing(self.storage, self.committer), graphs)
         self.supervisor = Supervisor(name, self.storage, executor, self.committer, self.wakeups, runs, utc_now)
         self.readers = Readers(self.storage, self.wakeups, self.supervisor.tail)
-        self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, cancel_seconds)
+        self.reaper = Reaper(
+            storage=self.storage, supervisor=self.supervisor, wakeups=self.wakeups, clock=utc_now, interval=3600
+        )
+        self.runs = Runs(self.storage, self.supervisor, self.readers, utc_now, self.reaper, cancel_seconds)
         starting = Starting(self.storage, self.supervisor, self.runs, asking, self.wakeups, utc_now, limits)
         self.sending = Sending(starting)
         self.claimer = Claimer(
             self.storage, self.supervisor, self.wakeups, utc_now, room=room, per_owner=limits.at_work
-        )
-        self.reaper = Reaper(
-            process_id=name, lease=runs.lease, storage=self.storage, wakeups=self.wakeups, clock=utc_now
         )
         self._grace = grace
         self._stack = AsyncExitStack()
@@ -272,6 +275,18 @@ class Process:
     async def until_written(self, run_id: str, seq: int = FIRST_PIECE) -> None:
         """Return once the run at work here has written so many events."""
         await until(lambda: (tail := self.supervisor.tail(run_id)) is not None and tail.last_seq >= seq)
+
+    async def take_over(self, count: int = 1) -> None:
+        """Take over so many lost runs. One whose row another transaction holds at the moment is passed over."""
+        taken = 0
+
+        async def all_taken() -> bool:
+            nonlocal taken
+            taken += await self.reaper.reap()
+            return taken >= count
+
+        await eventually(all_taken)
+        assert taken == count
 
     async def run_of(self, caller: Caller, run_id: str) -> Run:
         """Return a run as the database has it."""

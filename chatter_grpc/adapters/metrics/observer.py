@@ -74,6 +74,14 @@ class MetricsObserver:
         finally:
             self.metrics.runs_active.dec()
 
+    def run_taken_over(self) -> None:
+        """See ``Observer``."""
+        self.metrics.runs_taken_over.inc()
+
+    def run_left(self, *, released: bool) -> None:
+        """See ``Observer``."""
+        self.metrics.runs_left.labels("released" if released else "lost").inc()
+
     def model_call(self, model: str, provider: str) -> "_ModelCall":
         """See ``Observer``."""
         return _ModelCall(self.metrics, model, provider)

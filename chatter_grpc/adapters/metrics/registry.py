@@ -30,6 +30,8 @@ class Metrics:
     refusals: Counter
     runs_started: Counter
     runs_ended: Counter
+    runs_taken_over: Counter
+    runs_left: Counter
     run_seconds: Histogram
     runs_active: Gauge
     model_calls: Counter
@@ -78,6 +80,8 @@ def make_metrics() -> Metrics:
         counter("rpc_refusals", "Calls that ended with an error, by its reason in the catalogue.", "method", "reason"),
         counter("runs_started", "Attempts at runs that began in this process.", "kind"),
         counter("runs_ended", "Attempts that ended their run here; `reason` is why one failed.", "state", "reason"),
+        counter("runs_taken_over", "Runs that this process took over from another attempt, to go on with or to end."),
+        counter("runs_left", "Attempts that left their run to another; `how` is released or lost.", "how"),
         histogram("run_duration_seconds", "From an attempt's beginning to its run's end.", ANSWERS, "state"),
         gauge("runs_active", "Runs that are at work in this process."),
         counter("model_calls", "Calls of models; `outcome` is answered, cancelled or failed.", "model", "outcome"),

@@ -89,6 +89,7 @@ _CLAIM: Final = (
         last_seq=RunRow.last_seq + 1,
         process_id=bindparam("process"),
         lease_expires_at=DatabaseTime("lease_seconds"),
+        first_leased_at=DatabaseTime(),
     )
     .returning(RunRow.id, RunRow.attempt, RunRow.last_seq)
 )

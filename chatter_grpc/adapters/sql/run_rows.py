@@ -62,6 +62,14 @@ class RunRow(Used, Stored):
     # Empty while it is pending, as nobody works on it; its lease means nothing then.
     process_id: Mapped[str]
     lease_expires_at: Mapped[datetime]
+    # Attempts that were lost one after the other, none of which committed a finished step.
+    losses: Mapped[int] = mapped_column(server_default=text("0"))
+    # The last attempt that did commit one; 0 where none has.
+    progress_attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    # Whether its last attempt gave it back, so that no loss is counted.
+    released: Mapped[bool] = mapped_column(server_default=false())
+    # When its first attempt began, by the database's clock.
+    first_leased_at: Mapped[datetime | None]
     # No foreign key: a message that was answered may be deleted for good before the run that answered it.
     user_message_id: Mapped[str] = mapped_column(server_default=text("''"))
     regeneration: Mapped[bool] = mapped_column(server_default=false())

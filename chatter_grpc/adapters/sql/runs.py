@@ -1,15 +1,17 @@
 """Keeps runs: their records, leases and ends."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, insert, select, update
 
+from chatter_grpc.adapters.sql import leases
 from chatter_grpc.adapters.sql.claims import any_pending, claim, hold_load
 from chatter_grpc.adapters.sql.columns import Among, DatabaseTime
 from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import usage_of_row, usage_values
+from chatter_grpc.adapters.sql.run_appends import append
 from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
 from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
 from chatter_grpc.adapters.sql.run_rows import ACTIVE, AT_WORK, RunInputRow, RunRow
@@ -18,18 +20,35 @@ from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.runs.events import Batch, Entry
-from chatter_grpc.core.runs.run import Load, LogPosition, Run, RunEnd, RunFilter, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.run import (
+    Load,
+    LogPosition,
+    Run,
+    RunEnd,
+    RunFilter,
+    RunInput,
+    RunState,
+    Taken,
+    WorkflowKind,
+)
 
 _LISTED: Final = 10_000
 _RUNNING: Final = RunRow.state == RunState.RUNNING.value
-_ADD: Final = Either(
-    lambda insert_: (
-        insert_(RunRow.table())
-        .values(lease_expires_at=DatabaseTime("lease_seconds"))
-        .on_conflict_do_nothing(index_elements=[RunRow.conversation_id], index_where=ACTIVE)
-        .returning(RunRow.id)
+
+
+def _adding(**more: Any) -> Either:
+    return Either(
+        lambda insert_: (
+            insert_(RunRow.table())
+            .values(lease_expires_at=DatabaseTime("lease_seconds"), **more)
+            .on_conflict_do_nothing(index_elements=[RunRow.conversation_id], index_where=ACTIVE)
+            .returning(RunRow.id)
+        )
     )
-)
+
+
+_ADD: Final = _adding(first_leased_at=DatabaseTime())
+_ADD_PENDING: Final = _adding()
 _ADD_INPUT: Final = insert(RunInputRow.table())
 _BUSY: Final = select(RunRow.id).where(RunRow.conversation_id == bindparam("conversation"), ACTIVE)
 _RUNS: Final = select(RunRow.table())
@@ -71,31 +90,6 @@ _FINISH: Final = (
         }
     )
 )
-_RENEW: Final = (
-    update(RunRow.table())
-    .where(Among(RunRow.id, "runs"), RunRow.process_id == bindparam("process"), _RUNNING)
-    .values(lease_expires_at=DatabaseTime("lease_seconds"))
-)
-_EXPIRE: Final = update(RunRow.table()).where(_RUNNING).values(lease_expires_at=DatabaseTime())
-_LOST: Final = (
-    select(RunRow.id)
-    .where(AT_WORK, RunRow.lease_expires_at <= DatabaseTime())
-    .order_by(RunRow.lease_expires_at)
-    .limit(bindparam("most"))
-    # On PostgreSQL others that take at the same time pass over these rows. A CTE that locks is evaluated once.
-    .with_for_update(skip_locked=True)
-    .cte("lost")
-)
-_TAKE: Final = (
-    update(RunRow.table())
-    .where(RunRow.id == _LOST.c.id)
-    .values(
-        attempt=RunRow.attempt + 1,
-        process_id=bindparam("process"),
-        lease_expires_at=DatabaseTime("lease_seconds"),
-    )
-    .returning(RunRow.id)
-)
 
 
 class SqlRuns:
@@ -112,7 +106,8 @@ class SqlRuns:
             "process_id": "" if pending else process_id,
             "lease_seconds": 0.0 if pending else lease_seconds,
         }
-        while await self._sql.row(_ADD, values) is None:
+        add = _ADD_PENDING if pending else _ADD
+        while await self._sql.row(add, values) is None:
             busy = await self._sql.row(_BUSY, {"conversation": run.conversation_id})
             if busy is not None:
                 raise ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
@@ -178,6 +173,10 @@ class SqlRuns:
         """See ``RunStore``."""
         return tuple(row.id for row in await self._sql.rows(_CANCEL_REQUESTED, {"process": process_id}))
 
+    async def append(self, run_id: str, after: LogPosition, batch: Batch | None, *, progress: bool) -> bool:
+        """See ``RunStore``."""
+        return await append(self._sql, run_id, after, batch, progress=progress)
+
     async def finish(self, end: RunEnd, last: Batch) -> bool:
         """See ``RunStore``."""
         ended = {
@@ -199,22 +198,41 @@ class SqlRuns:
         """See ``RunStore``."""
         return await read_entries(self._sql, run_id, after, max_bytes)
 
-    async def renew_leases(self, process_id: str, run_ids: Collection[str], lease_seconds: float) -> None:
+    async def renew_leases(self, process_id: str, attempts: Mapping[str, int], lease_seconds: float) -> Collection[str]:
         """See ``RunStore``."""
-        values = {"runs": tuple(run_ids), "process": process_id, "lease_seconds": lease_seconds}
-        await self._sql.run(_RENEW, values)
+        return await leases.renew(self._sql, process_id, attempts, lease_seconds)
 
-    async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:
+    async def any_lost(self, *, released: bool = False) -> bool:
         """See ``RunStore``."""
-        values = {"process": process_id, "lease_seconds": lease_seconds, "most": limit}
-        taken = [row.id for row in await self._sql.rows(_TAKE, values)]
-        if not taken:
-            return ()
-        return tuple(_run_of(row) for row in await self._sql.rows(_THESE, {"runs": taken}))
+        return await leases.any_lost(self._sql, released=released)
+
+    async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Taken, ...]:
+        """See ``RunStore``."""
+        return await self._taken(await leases.take_lost(self._sql, process_id, lease_seconds, limit))
+
+    async def take(self, run_id: str, attempt: int, process_id: str, lease_seconds: float) -> Taken | None:
+        """See ``RunStore``."""
+        row = await leases.take(self._sql, run_id, attempt, process_id, lease_seconds)
+        return None if row is None else (await self._taken((row,)))[0]
+
+    async def release(self, run_id: str, attempt: int, last: Batch | None, last_seq: int) -> bool:
+        """See ``RunStore``."""
+        return await leases.release(self._sql, run_id, attempt, last, last_seq)
 
     async def expire_leases(self) -> int:
         """See ``RunStore``."""
-        return await self._sql.count(_EXPIRE)
+        return await leases.expire(self._sql)
+
+    async def _taken(self, rows: Sequence[leases.TakenRow]) -> tuple[Taken, ...]:
+        if not rows:
+            return ()
+        by_id = {row.run_id: row for row in rows}
+        runs = map(_run_of, await self._sql.rows(_THESE, {"runs": tuple(by_id)}))
+        return tuple(
+            Taken(run=run, first=found.first, losses=found.losses, elapsed=found.elapsed)
+            for run in runs
+            for found in (by_id[run.id],)
+        )
 
 
 def _values(run: Run, first: Batch) -> dict[str, Any]:

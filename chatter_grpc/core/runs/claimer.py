@@ -2,20 +2,19 @@
 
 import asyncio
 import logging
-from datetime import datetime
+import time
 from typing import Final
 
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.errors import ChatterError, Internal, StorageUnavailable
+from chatter_grpc.core.errors import ChatterError, StorageUnavailable
 from chatter_grpc.core.runs.ending import Outcome
-from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry
-from chatter_grpc.core.runs.executor import Work
-from chatter_grpc.core.runs.run import Run, RunEnd, RunState
+from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry
+from chatter_grpc.core.runs.fold import Fold
+from chatter_grpc.core.runs.preparing import end_unstarted, load_work
+from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.supervisor import Supervisor
-from chatter_grpc.core.runs.turns import remembered_turns
 from chatter_grpc.core.runs.wakeups import PENDING_RUNS, WakeUps
-from chatter_grpc.core.storage import Storage, Transaction
-from chatter_grpc.core.usage import Usage
+from chatter_grpc.core.storage import Storage
 
 DETACHED_RUNS: Final = 16
 
@@ -77,47 +76,29 @@ class Claimer:
             if not await tx.runs.any_pending():
                 return False
         now = self._clock()
+        leased_at = time.monotonic()
         lease = self._supervisor.settings.lease
         async with self._storage.write() as tx:
             run = await tx.runs.claim(self._supervisor.process_id, lease, self._per_owner, now)
-            if run is None:
-                return False
-            work = await self._prepare(tx, run, now)
-        if work is not None:
+        if run is None:
+            return False
+        try:
+            work = await load_work(self._storage, run)
+        except StorageUnavailable:
+            raise
+        except ChatterError as failure:
+            # One that cannot be begun is ended, so that it keeps no other from its turn.
+            outcome = Outcome(state=RunState.FAILED, failure=failure.with_traceback(None))
+            await end_unstarted(self._storage, run, Fold(), outcome, now, give_up_after=lease)
+        else:
+            time_us = round(now.timestamp() * 1_000_000)
+            first = Entry(run.last_seq, run.attempt, "", time_us, AttemptStarted())
             self._at_work += 1
-            self._supervisor.start(work, _batch(run, run.last_seq, AttemptStarted(), now), self._note_end)
+            batch = Batch(run.id, run.attempt, (first,))
+            self._supervisor.start(work, batch, self._note_end, leased_at=leased_at)
         self._wakeups.notify((run.id,))
         return True
 
     def _note_end(self) -> None:
         self._at_work -= 1
         self._news.set()
-
-    async def _prepare(self, tx: Transaction, run: Run, now: datetime) -> Work | None:
-        """Return the work of a run. One that cannot be begun is ended, so that it keeps no other from its turn."""
-        try:
-            run_input = await tx.runs.input(run.owner_id, run.id)
-            message = await tx.messages.get(run.owner_id, run_input.user_message_id)
-            return Work(run=run, input=run_input, turns=await remembered_turns(tx, run_input, message))
-        except StorageUnavailable:
-            raise
-        except ChatterError as error:
-            failure = error
-        except Exception:  # noqa: BLE001
-            _log.exception("run_fault", extra={"run_id": run.id})
-            failure = Internal()
-        usage = Usage()
-        last = Outcome(state=RunState.FAILED, failure=failure).last_event((), usage)
-        end = RunEnd(
-            state=RunState.FAILED,
-            usage=usage,
-            finished_at=now,
-            failure_reason=failure.reason,
-            failure_message=failure.message,
-        )
-        await tx.runs.finish(end, _batch(run, run.last_seq + 1, last, now))
-        return None
-
-
-def _batch(run: Run, seq: int, body: Body, now: datetime) -> Batch:
-    return Batch(run.id, run.attempt, (Entry(seq, run.attempt, "", round(now.timestamp() * 1_000_000), body),))

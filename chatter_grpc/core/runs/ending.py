@@ -1,8 +1,8 @@
-"""Ends a run: its last event, its messages, its usage and its state, in one fenced transaction."""
+"""Ends a run, or gives it back so that another attempt goes on with it: each in one fenced transaction."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,7 +22,10 @@ RETRY_PAUSE: Final = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How an attempt came out; ``failure`` is set exactly where the state is failed."""
+    """How an attempt came out; ``failure`` is set exactly where the state is failed.
+
+    A run whose state is still running did not come out: another attempt is to go on with it.
+    """
 
     state: RunState
     failure: ChatterError | None = None
@@ -34,6 +37,10 @@ class Outcome:
         if self.state is RunState.CANCELLED:
             return RunCancelled(messages, usage)
         return RunCompleted(messages, usage)
+
+
+# Of an attempt that makes way for another, whether it gives its run back or has lost it.
+HAND_OVER: Final = Outcome(state=RunState.RUNNING)
 
 
 class _FenceLost(Exception):
@@ -66,18 +73,50 @@ async def end_run(
         failure_message=failure.message if failure else "",
     )
     stored = tuple(_stored(run, message, now) for message in messages)
+
+    async def write(*, again: bool) -> bool:
+        # A commit whose answer was lost may have ended the run as we meant it to; its messages are there then.
+        if again and await _ended_as(storage, run, last):
+            return True
+        return await _write(storage, run, end, last, stored)
+
+    return await _patiently(write, give_up_after, retry_pause)
+
+
+async def release_run(
+    storage: Storage,
+    run: Run,
+    last: Batch | None,
+    last_seq: int,
+    *,
+    give_up_after: float = GIVE_UP_SECONDS,
+    retry_pause: float = RETRY_PAUSE,
+) -> bool:
+    """Write an attempt's ``last`` events, if there are any, and give its run back; ``last_seq`` is as in the store.
+
+    Returns and raises as ``end_run``.
+    """
+
+    async def write(*, again: bool) -> bool:
+        async with storage.write() as tx:
+            released = await tx.runs.release(run.id, run.attempt, last, last_seq)
+        # Where an answer was lost, that commit gave the run back: the log and the attempt have moved on since.
+        return released or again
+
+    return await _patiently(write, give_up_after, retry_pause)
+
+
+async def _patiently(write: Callable[..., Awaitable[bool]], give_up_after: float, retry_pause: float) -> bool:
+    """Write, and write ``again`` while the database is away; raises ``StorageUnavailable`` where it stays away."""
     give_up_at = time.monotonic() + give_up_after
-    unsure = False
+    again = False
     while True:
         try:
-            # A commit whose answer was lost may have ended the run as we meant it to; its messages are there then.
-            if unsure and await _ended_as(storage, run, last):
-                return True
-            return await _write(storage, run, end, last, stored)
+            return await write(again=again)
         except StorageUnavailable:
             if time.monotonic() >= give_up_at:
                 raise
-            unsure = True
+            again = True
             await asyncio.sleep(retry_pause)
 
 

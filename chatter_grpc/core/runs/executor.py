@@ -5,17 +5,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from chatter_grpc.core.models import Turn
+from chatter_grpc.core.runs.fold import Fold
 from chatter_grpc.core.runs.run import Run, RunInput, WorkflowKind
 from chatter_grpc.core.runs.writer import RunWriter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What an attempt is given: run, input, and the turns that the model is to see, the user's message last."""
+    """What an attempt is given: run, input, and the turns that the model is to see, the user's message last.
+
+    ``before`` is what the log of the attempts before amounts to, ``None`` for the first: steps that have finished are
+    not repeated. ``elapsed`` is how many seconds ago the first attempt began when this one did.
+    """
 
     run: Run
     input: RunInput
     turns: Sequence[Turn]
+    before: Fold | None = None
+    elapsed: float = 0.0
 
 
 class Executor(Protocol):
@@ -24,7 +31,8 @@ class Executor(Protocol):
     async def execute(self, work: Work, writer: RunWriter) -> None:
         """Run the workflow of ``work`` to its end, writing into ``writer``.
 
-        Returns when it came to its end. Raises a ``ChatterError`` for why it could not. A cancellation ends every
+        What attempts before finished (``work.before``) is not done again; where that is all of it, there is nothing to
+        do. Returns when it came to its end. Raises a ``ChatterError`` for why it could not. A cancellation ends every
         model call before it is raised on; nothing writes afterwards.
         """
         ...

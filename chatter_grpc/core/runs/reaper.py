@@ -1,123 +1,162 @@
-"""The reaper: ends runs whose process went away without ending them."""
+"""The reaper: takes over runs whose process went away or gave them back, and goes on with them in this one."""
 
 import asyncio
 import logging
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.errors import RunInterrupted, StorageUnavailable
-from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, Outcome, end_run
-from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry, StoredMessage
-from chatter_grpc.core.runs.fold import Fold, FoldedMessage
-from chatter_grpc.core.runs.reader import FRAME_SIZE
-from chatter_grpc.core.runs.run import LogPosition, Run, RunState
-from chatter_grpc.core.runs.wakeups import WakeUps
-from chatter_grpc.core.runs.writer import FinishedMessage
+from chatter_grpc.core.errors import ChatterError, RunInterrupted, StorageUnavailable
+from chatter_grpc.core.observation import UNOBSERVED, Observer
+from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, RETRY_PAUSE, Outcome
+from chatter_grpc.core.runs.fold import Fold
+from chatter_grpc.core.runs.preparing import end_unstarted, fold_log, load_work
+from chatter_grpc.core.runs.run import Run, RunState, Taken
+from chatter_grpc.core.runs.supervisor import HELD, Supervisor
+from chatter_grpc.core.runs.wakeups import RELEASED_RUNS, WakeUps
 from chatter_grpc.core.storage import Storage
 
-REAP_SECONDS: Final = 15.0
-REAP_LIMIT: Final = 100
+REAPER_SECONDS: Final = 15.0
+# So many runs are taken at a time: other processes have their share, and this one's other work its turns.
+PORTION: Final = 8
+# Attempts that may be lost one after the other without a finished step.
+MAX_LOSSES: Final = 3
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaper:
-    """Takes over runs whose lease has expired and ends them: cancelled where that was asked for, else failed.
+    """Takes over runs and has the supervisor go on with them, or ends those that are not to go on.
 
-    It looks every ``interval`` seconds, takes ``limit`` runs at a time, and gives up on a database that is away for
-    ``give_up_after`` seconds.
+    One that is to be cancelled is ended as that, and one that was lost ``MAX_LOSSES`` times in a row as interrupted,
+    unless all of its work had been done. It looks every ``interval`` seconds for leases that have expired, and at once
+    when a process gives runs back. ``limit`` is how many are taken at a time, ``give_up_after`` how many seconds it
+    tries while the database is away. A process that stops takes none.
     """
 
-    process_id: str
-    lease: float
     storage: Storage
+    supervisor: Supervisor
     wakeups: WakeUps
     clock: Clock
-    interval: float = REAP_SECONDS
-    limit: int = REAP_LIMIT
+    observer: Observer = UNOBSERVED
+    interval: float = REAPER_SECONDS
+    limit: int = PORTION
     give_up_after: float = GIVE_UP_SECONDS
 
     async def run(self) -> None:
         """Reap until cancelled."""
-        while True:
-            try:
-                await self.reap()
-            except StorageUnavailable:
-                _log.warning("reaper_failed")
-            await asyncio.sleep(self.interval)
+        news = asyncio.Event()
+        unsubscribe = self.wakeups.subscribe(RELEASED_RUNS, news.set)
+        try:
+            while True:
+                await self._try_to_reap()
+                await self._wait(news)
+        finally:
+            unsubscribe()
 
     async def reap(self) -> int:
-        """End all runs that are lost now and return how many were ended.
+        """Take over all runs that are lost now, and return how many; raises ``StorageUnavailable``.
 
-        A run that cannot be ended is left, and found again when the lease that it has been given is over.
+        Each is at work here or has ended when this returns. One with which neither could be done is left, and found
+        again when the lease that it has been given is over.
         """
         count = 0
-        while True:
-            async with self.storage.write() as tx:
-                lost = await tx.runs.take_lost(self.process_id, self.lease, self.limit)
-            for run in lost:
-                count += await self._try_to_end(run)
-            if len(lost) < self.limit:
-                return count
+        while not self.supervisor.stopping:
+            # Owned, so that a server that stops waits for it: a run that was taken is to be gone on with.
+            taken = await asyncio.shield(self.supervisor.own(self._reap_portion(), "takeover of runs"))
+            count += taken
+            if taken < self.limit:
+                break
+        return count
 
-    async def _try_to_end(self, run: Run) -> bool:
+    async def take_to_cancel(self, run: Run) -> None:
+        """End a run as cancelled in place of the attempt ``run.attempt``, where that has not ended it meanwhile.
+
+        Its intent is durable. Raises ``StorageUnavailable``.
+        """
+        leased_at = time.monotonic()
+        settings = self.supervisor.settings
+        async with self.storage.write() as tx:
+            taken = await tx.runs.take(run.id, run.attempt, self.supervisor.process_id, settings.lease)
+        if taken is not None:
+            await self._go_on(taken, leased_at)
+
+    async def _wait(self, news: asyncio.Event) -> None:
+        """Wait for the next look at leases, or until there is a run that was given back."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.interval):
+                while True:
+                    await news.wait()
+                    news.clear()
+                    # The wake-ups tick as well; to write each time would be in the way of others that do.
+                    with suppress(StorageUnavailable):
+                        async with self.storage.read() as tx:
+                            if await tx.runs.any_lost(released=True):
+                                return
+
+    async def _try_to_reap(self) -> None:
         try:
-            return await self._end(run)
+            async with self.storage.read() as tx:
+                lost = await tx.runs.any_lost()
+            if lost:
+                await self.reap()
+        except StorageUnavailable:
+            _log.warning("reaper_failed")
+        except Exception:  # noqa: BLE001
+            _log.exception("reaper_fault")
+
+    async def _reap_portion(self) -> int:
+        leased_at = time.monotonic()
+        lease = self.supervisor.settings.lease
+        async with self.storage.write() as tx:
+            lost = await tx.runs.take_lost(self.supervisor.process_id, lease, self.limit)
+        async with asyncio.TaskGroup() as group:
+            for taken in lost:
+                group.create_task(self._go_on_patiently(taken, leased_at))
+        return len(lost)
+
+    async def _go_on_patiently(self, taken: Taken, leased_at: float) -> None:
+        """Go on with a run, trying again while the database is away, for as long as the lease is sure to hold."""
+        give_up_at = min(time.monotonic() + self.give_up_after, leased_at + self.supervisor.settings.lease * HELD)
+        while True:
+            try:
+                await self._go_on(taken, leased_at)
+            except StorageUnavailable:
+                if time.monotonic() < give_up_at:
+                    await asyncio.sleep(RETRY_PAUSE)
+                    continue
+                _log.warning("run_takeover_failed", extra={"run_id": taken.run.id})
+            except Exception:  # noqa: BLE001
+                # A run that cannot be dealt with must not keep the others from their turn.
+                _log.exception("run_takeover_fault", extra={"run_id": taken.run.id})
+            return
+
+    async def _go_on(self, taken: Taken, leased_at: float) -> None:
+        """Start the attempt that was taken, or end the run in its name."""
+        run = taken.run
+        self.supervisor.lose(run.id)
+        before = Fold()
+        work = None
+        outcome = Outcome(state=RunState.CANCELLED)
+        try:
+            before = await fold_log(self.storage, run.id)
+            if run.cancel_requested_at is None:
+                work = await load_work(self.storage, run, taken, before)
         except StorageUnavailable:
             raise
-        except Exception:  # noqa: BLE001
-            # A run whose log or messages cannot be dealt with must not keep the others from their end.
-            _log.exception("run_reap_fault", extra={"run_id": run.id})
-            return False
-
-    async def _end(self, run: Run) -> bool:
-        fold = await self._fold(run)
-        usage = fold.usage + fold.uncounted()
-        now = self.clock()
-        time_us = round(now.timestamp() * 1_000_000)
-        started = Entry(run.last_seq + 1, run.attempt, "", time_us, AttemptStarted())
-        # What readers drop at this event is not stored either.
-        fold.take((started,))
-        messages = [_finished(message) for message in fold.messages.values() if message.finished is not None]
-        stored = tuple(StoredMessage(message.id, message.text_sha256) for message in messages)
-        outcome = (
-            Outcome(state=RunState.CANCELLED)
-            if run.cancel_requested_at is not None
-            else Outcome(state=RunState.FAILED, failure=RunInterrupted(run_id=run.id))
-        )
-        last = Entry(started.seq + 1, run.attempt, "", time_us, outcome.last_event(stored, usage))
-        batch = Batch(run.id, run.attempt, (started, last))
-        ended = await end_run(self.storage, run, outcome, batch, messages, usage, now, give_up_after=self.give_up_after)
-        if not ended:
-            return False
-        _log.warning("run_reaped", extra={"run_id": run.id, "attempt": run.attempt})
+        except ChatterError as failure:
+            outcome = Outcome(state=RunState.FAILED, failure=failure.with_traceback(None))
+        if work is not None:
+            refusal = RunInterrupted(run_id=run.id) if taken.losses >= MAX_LOSSES else None
+            self.supervisor.start(work, taken.first, leased_at=leased_at, refusal=refusal)
+        else:
+            give_up = min(self.give_up_after, self.supervisor.settings.lease)
+            if not await end_unstarted(self.storage, run, before, outcome, self.clock(), give_up_after=give_up):
+                return
         self.wakeups.notify((run.id,))
-        return True
-
-    async def _fold(self, run: Run) -> Fold:
-        fold = Fold()
-        position = LogPosition()
-        while True:
-            async with self.storage.read() as tx:
-                entries = await tx.runs.read_log(run.id, position, FRAME_SIZE)
-            if not entries:
-                return fold
-            fold.take(entries)
-            position = LogPosition(entries[-1].attempt, entries[-1].seq)
-
-
-def _finished(message: FoldedMessage) -> FinishedMessage:
-    finished = message.finished
-    assert finished is not None
-    return FinishedMessage(
-        id=finished.message_id,
-        text=message.text,
-        text_sha256=finished.text_sha256,
-        model=message.started.model,
-        provider=message.started.provider,
-        finish_reason=finished.finish_reason,
-        usage=finished.usage,
-        latency_ms=finished.latency_ms,
-    )
+        self.observer.run_taken_over()
+        names = {"run_id": run.id, "attempt": run.attempt, "losses": taken.losses}
+        _log.warning("run_taken_over", extra={**names, "outcome": "goes on" if work else outcome.state.value})

@@ -1,6 +1,6 @@
 """A run's record, and the stores that keep runs and their logs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -108,6 +108,21 @@ class RunFilter:
     state: RunState | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A run that was taken over, with the attempt that is to go on with it.
+
+    ``first`` is that attempt's first event, which is committed. ``losses`` counts the attempts before it that were lost
+    one after the other without a finished step. ``elapsed`` is in seconds, by the database's clock, since the first
+    attempt began.
+    """
+
+    run: Run
+    first: Batch
+    losses: int
+    elapsed: float
+
+
 class LogPosition(NamedTuple):
     """A place in a run's log: just after event ``seq`` as ``attempt`` wrote it. (0, 0) is the beginning."""
 
@@ -171,6 +186,14 @@ class RunStore(Protocol):
         """Return the ids of the runs at work in a process that have a cancel intent."""
         ...
 
+    async def append(self, run_id: str, after: LogPosition, batch: Batch | None, *, progress: bool) -> bool:
+        """Append an attempt's next events, if there are any, and with ``progress`` note that it has finished a step.
+
+        ``after`` names the attempt and the log's last number before. Returns ``False``, with nothing written, where the
+        attempt is not the current one of a run at work, or the log has another last number.
+        """
+        ...
+
     async def finish(self, end: RunEnd, last: Batch) -> bool:
         """Append an attempt's last events and end its run, if the attempt still is the current one of an active run.
 
@@ -187,15 +210,36 @@ class RunStore(Protocol):
         """
         ...
 
-    async def renew_leases(self, process_id: str, run_ids: Collection[str], lease_seconds: float) -> None:
-        """Extend the leases of those of these runs that a process holds, by the database's clock."""
+    async def renew_leases(self, process_id: str, attempts: Mapping[str, int], lease_seconds: float) -> Collection[str]:
+        """Extend leases by the database's clock: ``attempts`` are the runs' ids with the attempts that hold them.
+
+        Returns the ids of those that this process does hold, at work and with these attempts; the others are lost.
+        """
         ...
 
-    async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Run, ...]:
-        """Take over runs at work whose lease has expired: raise their attempt by one, lease them to ``process_id``.
+    async def any_lost(self, *, released: bool = False) -> bool:
+        """Whether there is a run that ``take_lost`` would take; with ``released``, one that was given back."""
+        ...
 
-        The runs are returned with the new attempt; what an attempt before wrote afterwards is fenced off. Two
-        processes never take the same run.
+    async def take_lost(self, process_id: str, lease_seconds: float, limit: int) -> tuple[Taken, ...]:
+        """Take over runs at work that were given back or whose lease has expired, and lease them to ``process_id``.
+
+        Each has its attempt raised by one and that attempt's first event in its log; what an attempt before writes
+        afterwards is fenced off. A loss is counted where the attempt before neither gave the run back nor committed a
+        finished step; one that did begins the count anew. Two processes never take the same run, and runs that another
+        transaction holds at the moment are passed over.
+        """
+        ...
+
+    async def take(self, run_id: str, attempt: int, process_id: str, lease_seconds: float) -> Taken | None:
+        """Take over a run at work that is to be cancelled, whoever holds it; ``None`` where ``attempt`` is not its."""
+        ...
+
+    async def release(self, run_id: str, attempt: int, last: Batch | None, last_seq: int) -> bool:
+        """Append an attempt's ``last`` events, if there are any, and give its run back so that others take it at once.
+
+        ``last_seq`` is the log's last number without them. Returns ``False``, with nothing written, where the attempt
+        is not the current one of a run at work, or the log has another last number.
         """
         ...
 

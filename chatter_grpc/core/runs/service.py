@@ -6,14 +6,15 @@ from typing import Final
 
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.errors import ChatterError, RunAlreadyFinished
+from chatter_grpc.core.errors import ChatterError, CursorExpired, RunAlreadyFinished, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.runs.reader import Readers, RunReader
+from chatter_grpc.core.runs.reaper import Reaper
 from chatter_grpc.core.runs.run import LogPosition, Run, RunFilter, RunState
 from chatter_grpc.core.runs.supervisor import Supervisor
 from chatter_grpc.core.storage import Storage
 
-# How long CancelRun waits for the one who does the work.
+# How long CancelRun waits for the one who does the work before it ends the run itself.
 CANCEL_SECONDS: Final = 2.0
 POLL_SECONDS: Final = 0.1
 BEGINNING: Final = LogPosition()
@@ -22,7 +23,10 @@ _log = logging.getLogger(__name__)
 
 
 class Runs:
-    """The use-cases of runs. ``cancel_seconds`` is how long to wait for the end of a run that is cancelled."""
+    """The use-cases of runs.
+
+    ``cancel_seconds`` is how long to wait for who is at work on a run that is cancelled before the ``reaper`` takes it.
+    """
 
     def __init__(
         self,
@@ -30,12 +34,14 @@ class Runs:
         supervisor: Supervisor,
         readers: Readers,
         clock: Clock,
+        reaper: Reaper,
         cancel_seconds: float = CANCEL_SECONDS,
     ) -> None:
         self._storage = storage
         self._supervisor = supervisor
         self._readers = readers
         self._clock = clock
+        self._reaper = reaper
         self._cancel_seconds = cancel_seconds
 
     async def get(self, caller: Caller, run_id: str) -> Run:
@@ -49,8 +55,16 @@ class Runs:
             return await tx.runs.list(caller.owner_id, wanted, page)
 
     async def watch(self, caller: Caller, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
-        """Return a reader of one of the caller's runs; raises ``RunNotFound``."""
-        run = await self.get(caller, run_id)
+        """Return a reader of one of the caller's runs.
+
+        Raises ``RunNotFound``; ``CursorExpired`` where there is a position, whose signature says that there was a run.
+        """
+        try:
+            run = await self.get(caller, run_id)
+        except RunNotFound:
+            if position == BEGINNING:
+                raise
+            raise CursorExpired(run_id=run_id) from None
         return RunReader(self._readers, run_id, position, complete=not run.state.active)
 
     def reader(self, run_id: str, position: LogPosition = BEGINNING) -> RunReader:
@@ -58,10 +72,12 @@ class Runs:
         return RunReader(self._readers, run_id, position)
 
     async def cancel(self, caller: Caller, run_id: str) -> Run:
-        """Cancel one of the caller's runs and return it as it ended, or as it is when ``cancel_seconds`` are over.
+        """Cancel one of the caller's runs and return it as it ended.
 
-        The intent is durable before anyone acts on it, and is carried out even if the one who asks goes away. Raises
-        ``RunNotFound``, and ``RunAlreadyFinished`` where the run ended otherwise before.
+        The intent is durable before anyone acts on it, and is carried out even if the one who asks goes away. Where
+        nobody has ended the run when ``cancel_seconds`` are over, it is taken and ended here; a run that somebody else
+        took at that very moment may be returned as it is. Raises ``RunNotFound``, ``StorageUnavailable``, and
+        ``RunAlreadyFinished`` where the run ended otherwise before.
         """
         return await asyncio.shield(self._supervisor.own(self._cancel(caller, run_id), f"cancel {run_id}"))
 
@@ -84,7 +100,11 @@ class Runs:
                 await tx.runs.request_cancel((run_id,), self._clock())
         if run.state.active:
             self._supervisor.cancel_here((run_id,))
+            await self._supervisor.wait_ended(run_id, self._cancel_seconds)
             run = await self._ended(caller, run_id)
+            if run.state.active:
+                await self._reaper.take_to_cancel(run)
+                run = await self._ended(caller, run_id)
         if run.state in (RunState.COMPLETED, RunState.FAILED):
             raise RunAlreadyFinished(run_id=run_id, state=run.state.value)
         return run
@@ -93,9 +113,8 @@ class Runs:
         """Return the run once it has ended, or as it is when ``cancel_seconds`` are over."""
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._cancel_seconds
-        await self._supervisor.wait_ended(run_id, self._cancel_seconds)
         while True:
             run = await self.get(caller, run_id)
-            if not run.state.active or loop.time() > give_up_at:
+            if not run.state.active or loop.time() >= give_up_at:
                 return run
             await asyncio.sleep(POLL_SECONDS)

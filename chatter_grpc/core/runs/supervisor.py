@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,21 +10,23 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.errors import RunInterrupted, ServerStopping, StorageUnavailable
+from chatter_grpc.core.errors import ChatterError, ServerStopping, StorageUnavailable
 from chatter_grpc.core.observation import UNOBSERVED, Observer
 from chatter_grpc.core.runs.attempt import Attempt
 from chatter_grpc.core.runs.committer import GroupCommitter
-from chatter_grpc.core.runs.ending import Outcome, end_run
+from chatter_grpc.core.runs.ending import HAND_OVER, Outcome, end_run, release_run
 from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.executor import Executor, Work
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.tail import Tail
-from chatter_grpc.core.runs.wakeups import CANCELLED_RUNS, WakeUps
+from chatter_grpc.core.runs.wakeups import CANCELLED_RUNS, RELEASED_RUNS, WakeUps
 from chatter_grpc.core.runs.writer import MAX_MESSAGE_BYTES, RunWriter
 from chatter_grpc.core.storage import Storage
 
 # How long a task may take to end once it is cancelled.
 ABANDON_SECONDS: Final = 1.0
+# The share of a lease after which a run counts as lost here, counted from before the lease was written.
+HELD: Final = 2 / 3
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -35,8 +38,8 @@ class RunSettings:
 
     ``time_limit`` is how long one may take, ``lease`` how long its lease holds, ``renew`` how often that is renewed,
     ``cancel_poll`` how often to look for cancel intents that other processes wrote. A run whose lease could not be
-    renewed for two thirds of its time stops, before another process may take it. ``max_message_bytes`` is how long one
-    message may become.
+    renewed for two thirds of its time is lost, before another process may take it. ``max_message_bytes`` is how long
+    one message may become.
     """
 
     time_limit: float = 300.0
@@ -96,17 +99,39 @@ class Supervisor:
         attempt = self._active.get(run_id)
         return attempt.tail if attempt is not None else None
 
-    def start(self, work: Work, first: Batch, on_ended: Callable[[], None] = lambda: None) -> None:
-        """Begin an attempt whose row, lease and first events are committed; ``on_ended`` is called at its end."""
-        tail = Tail(work.run.id, work.run.attempt, first.entries, first.last_seq)
-        writer = RunWriter(tail, self._committer, self._observer, self.settings.max_message_bytes)
+    def start(
+        self,
+        work: Work,
+        first: Batch,
+        on_ended: Callable[[], None] = lambda: None,
+        *,
+        leased_at: float | None = None,
+        refusal: ChatterError | None = None,
+    ) -> None:
+        """Begin an attempt whose row, lease and first events are committed; ``on_ended`` is called at its end.
+
+        ``leased_at`` is a moment before its lease was written, by the monotonic clock; now where it is not given.
+        ``refusal`` is why no more of the work may begin, if it may not: what was done before is brought to its end.
+        """
+        run = work.run
+        self.lose(run.id)
+        tail = Tail(run.id, run.attempt, first.entries, first.last_seq)
+        writer = RunWriter(tail, self._committer, self._observer, self.settings.max_message_bytes, work.before)
+        writer.refusal = refusal
         attempt = Attempt(work, tail, writer)
         # Whoever lost a run stops at once: what it would write is not wanted, what it would read is paid for.
-        tail.on_lost = partial(attempt.interrupt, _interrupted(attempt))
-        self._active[work.run.id] = attempt
+        tail.on_lost = partial(attempt.interrupt, HAND_OVER)
+        attempt.hold((time.monotonic() if leased_at is None else leased_at) + self.settings.lease * HELD)
+        self._active[run.id] = attempt
         if self._grace_over:
-            attempt.interrupt(_interrupted(attempt))
-        _ = self.own(self._see_through(attempt, on_ended), f"run {work.run.id}")
+            attempt.interrupt(HAND_OVER)
+        _ = self.own(self._see_through(attempt, on_ended), f"run {run.id}")
+
+    def lose(self, run_id: str) -> None:
+        """Note that a run was taken from the attempt that was at work on it here, if one was."""
+        attempt = self._active.get(run_id)
+        if attempt is not None:
+            attempt.tail.mark_lost()
 
     def own(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
         """Do a piece of work to its end, whoever waits for it or goes away; ``stop`` waits for it."""
@@ -153,30 +178,31 @@ class Supervisor:
         renew_at = loop.time() + self.settings.renew
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.settings.cancel_poll):
+                async with asyncio.timeout_at(min(loop.time() + self.settings.cancel_poll, renew_at)):
                     await news.wait()
             news.clear()
+            due = loop.time() >= renew_at
+            if due:
+                renew_at = loop.time() + self.settings.renew
             if not self._active:
                 continue
             try:
-                if loop.time() >= renew_at:
+                if due:
                     await self._renew()
-                    renew_at = loop.time() + self.settings.renew
                 async with self._storage.read() as tx:
                     wanted = await tx.runs.cancel_requested(self.process_id)
             except StorageUnavailable:
                 _log.warning("run_housekeeping_failed", extra={"runs": len(self._active)})
-                self._drop_unrenewed()
             else:
                 self._interrupt(wanted)
 
     async def stop(self, grace: float) -> None:
-        """Take nothing new, let runs end by themselves for ``grace`` seconds, and end the rest as interrupted."""
+        """Take nothing new, let runs end by themselves for ``grace`` seconds, and give the rest back."""
         self._stopping = True
         await self._wait_idle(grace)
         self._grace_over = True
         for attempt in tuple(self._active.values()):
-            attempt.interrupt(_interrupted(attempt))
+            attempt.interrupt(HAND_OVER)
         await self._wait_idle(self.settings.lease)
         left = tuple(self._owned)
         if left:
@@ -194,41 +220,70 @@ class Supervisor:
 
     async def _renew(self) -> None:
         # None but those at work: a run that was lost here must reach the reaper.
-        attempts = [attempt for attempt in self._active.values() if not attempt.tail.lost]
-        now = asyncio.get_running_loop().time()
+        attempts = {run_id: attempt for run_id, attempt in self._active.items() if not attempt.tail.lapse()}
+        until = time.monotonic() + self.settings.lease * HELD
+        held = {run_id: attempt.tail.attempt for run_id, attempt in attempts.items()}
         async with self._storage.write() as tx:
-            run_ids = [attempt.work.run.id for attempt in attempts]
-            await tx.runs.renew_leases(self.process_id, run_ids, self.settings.lease)
-        for attempt in attempts:
-            attempt.leased_at = now
-
-    def _drop_unrenewed(self) -> None:
-        too_old = asyncio.get_running_loop().time() - self.settings.lease * 2 / 3
-        for attempt in tuple(self._active.values()):
-            if attempt.leased_at < too_old:
+            renewed = await tx.runs.renew_leases(self.process_id, held, self.settings.lease)
+        for run_id, attempt in attempts.items():
+            if run_id in renewed:
+                attempt.hold(until)
+            elif not attempt.over:
                 attempt.tail.mark_lost()
 
     async def _see_through(self, attempt: Attempt, on_ended: Callable[[], None]) -> None:
-        """Do the work of one attempt and end its run."""
+        """Do the work of one attempt and end its run, or give it back."""
+        run, tail = attempt.work.run, attempt.tail
+        released = False
         try:
-            with self._observer.run(attempt.work.run) as observed:
+            with self._observer.run(run) as observed:
                 outcome = await attempt.execute(self._executor, self.settings.time_limit)
-                await self._end(attempt, outcome)
-                if attempt.tail.ended:
+                if outcome.state.active:
+                    released = await self._release(attempt)
+                else:
+                    await self._end(attempt, outcome)
+                if tail.ended:
                     reason = outcome.failure.reason if outcome.failure else ""
                     observed.ended(outcome.state.value, reason, attempt.writer.usage)
         except Exception:  # noqa: BLE001
-            _log.exception("run_end_fault", extra={"run_id": attempt.work.run.id})
+            _log.exception("run_end_fault", extra={"run_id": run.id})
         finally:
-            if not attempt.tail.ended:
-                # The reaper ends what could not be ended here, and readers hear of it from the database.
-                attempt.tail.mark_lost()
-                _log.warning("run_lost", extra={"run_id": attempt.work.run.id, "attempt": attempt.tail.attempt})
-            # The tail must not hold what holds it: the turns of an ended run would wait for the garbage collector.
-            attempt.tail.on_lost = None
-            self._active.pop(attempt.work.run.id, None)
-            attempt.ended.set()
+            if not tail.ended:
+                # Another attempt ends what was not ended here, and readers hear of it from the database.
+                tail.mark_lost()
+                log = _log.info if released else _log.warning
+                log("run_released" if released else "run_lost", extra={"run_id": run.id, "attempt": run.attempt})
+                self._observer.run_left(released=released)
+            if self._active.get(run.id) is attempt:
+                del self._active[run.id]
+            attempt.close()
             on_ended()
+
+    async def _release(self, attempt: Attempt) -> bool:
+        """Write what is left and give the run back; return whether it was this attempt's to give."""
+        run, tail = attempt.work.run, attempt.tail
+        last = await self._committer.withdraw(tail)
+        if tail.lapse():
+            return False
+        size = tail.size
+        last_seq = tail.last_seq if last is None else last.first_seq - 1
+        patience = self._committer.settings
+        try:
+            released = await release_run(
+                self._storage,
+                run,
+                last,
+                last_seq,
+                give_up_after=patience.give_up_after,
+                retry_pause=patience.retry_pause,
+            )
+        except StorageUnavailable:
+            return False
+        if released:
+            if last is not None:
+                tail.mark_committed(last, size)
+            self._wakeups.notify((run.id, RELEASED_RUNS))
+        return released
 
     async def _end(self, attempt: Attempt, outcome: Outcome) -> None:
         run, tail, writer = attempt.work.run, attempt.tail, attempt.writer
@@ -256,7 +311,3 @@ class Supervisor:
             tail.mark_committed(last, size)
             self._wakeups.notify((run.id,))
             _log.info("run_ended", extra={"run_id": run.id, "state": outcome.state.value, "events": tail.last_seq})
-
-
-def _interrupted(attempt: Attempt) -> Outcome:
-    return Outcome(state=RunState.FAILED, failure=RunInterrupted(run_id=attempt.work.run.id))

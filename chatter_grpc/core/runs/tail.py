@@ -1,5 +1,6 @@
 """The end of one run's log in memory: what is not committed yet, and a stretch of what is."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,8 @@ class Tail:
     One attempt writes, one committer takes batches, any number of readers look. Sizes are in characters of text plus
     ``EVENT_SIZE`` for each event. Nothing at or behind an uncommitted barrier is shown, and nothing is added behind the
     run's last event. Of what is committed, so much as has the size ``kept`` stays. ``on_lost`` is called once, when the
-    attempt turns out to have lost the run.
+    attempt turns out to have lost the run. ``held_until`` is how long it holds it for certain unless its lease is
+    renewed, by the monotonic clock in seconds: from then on nothing is shown, since another attempt may be at work.
     """
 
     __slots__ = (
@@ -37,6 +39,7 @@ class Tail:
         "committed_size",
         "dirty",
         "ended",
+        "held_until",
         "last_seq",
         "lost",
         "oldest_uncommitted",
@@ -56,6 +59,7 @@ class Tail:
         self.committed_size = 0
         self.closed = False
         self.ended = False
+        self.held_until = math.inf
         self.lost = False
         self.dirty = False
         self.oldest_uncommitted: float | None = None
@@ -124,7 +128,7 @@ class Tail:
         Returns ``None`` where they are not all here: the position lies before what is kept in memory, another attempt
         wrote it, or the run is lost.
         """
-        if self.lost or after.attempt > self.attempt or (after.attempt < self.attempt and after.attempt != 0):
+        if self.lapse() or after.attempt > self.attempt or (after.attempt < self.attempt and after.attempt != 0):
             return None
         visible = self.visible_seq
         seq = after.seq
@@ -166,6 +170,13 @@ class Tail:
         while self._kept_size > self._kept and len(entries) > 1 and entries[0].seq <= self.committed_seq:
             self._kept_size -= _size_of(entries.popleft())
         self.wake()
+
+    def lapse(self) -> bool:
+        """Note that this attempt lost the run where it no longer holds it for certain; return whether it is lost."""
+        # What has ended stays what it is, and nobody takes it.
+        if not self.lost and not self.ended and time.monotonic() >= self.held_until:
+            self.mark_lost()
+        return self.lost
 
     def mark_lost(self) -> None:
         """Note that this attempt no longer holds the run: what is left is dropped, readers go to the database."""

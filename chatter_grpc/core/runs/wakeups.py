@@ -10,6 +10,8 @@ TICK_SECONDS: Final = 1.0
 PENDING_RUNS: Final = "pending"
 # The same for all that are to be cancelled: notified when that is durable, and subscribed to by who may be at work.
 CANCELLED_RUNS: Final = "cancelled"
+# The same for all that a process gave back: notified when others may take them, and subscribed to by those who do.
+RELEASED_RUNS: Final = "released"
 
 
 class WakeUps(Protocol):
