@@ -56,7 +56,7 @@ _HOLD_SYSTEM: Final = select(OwnerRow.id).where(OwnerRow.id == SYSTEM).with_for_
 _KEEPS_HOUSE: Final = RunRow.kind == literal_column(f"'{WorkflowKind.HOUSEKEEPING}'")
 _ANY_ACTIVE: Final = select(RunRow.id).where(_KEEPS_HOUSE, ACTIVE)
 _OWN: Final = RunRow.owner_id == SYSTEM
-_BEGAN: Final = select(RunRow.created_at).where(_OWN).order_by(RunRow.created_at.desc()).limit(1)
+_BEGAN: Final = select(RunRow.created_at, RunRow.finished_at).where(_OWN).order_by(RunRow.created_at.desc()).limit(1)
 _COMPLETED: Final = select(func.max(RunRow.finished_at)).where(_OWN, RunRow.state == RunState.COMPLETED.value)
 _ENDED: Final = (
     select(RunRow.finished_at, RunRow.id)
@@ -83,7 +83,9 @@ class SqlHousekeeping:
         """See ``HousekeepingStore``."""
         began = await self._sql.row(_BEGAN)
         completed = (await self._sql.run(_COMPLETED)).scalar_one()
-        return Passes(began_at=None if began is None else began.created_at, completed_at=completed)
+        if began is None:
+            return Passes()
+        return Passes(began_at=began.created_at, ended_at=began.finished_at, completed_at=completed)
 
     async def begin(
         self,

@@ -39,10 +39,11 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passes:
-    """The server's own runs so far: when the latest began, and when the latest that came to its end did so."""
+    """The server's own runs so far: when the latest began and ended, and when the latest that succeeded ended."""
 
-    began_at: datetime | None
-    completed_at: datetime | None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    completed_at: datetime | None = None
 
 
 class HousekeepingStore(Protocol):
