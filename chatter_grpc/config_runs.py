@@ -14,7 +14,16 @@ class SettingsOfRuns(BaseSettings):
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
     run_seconds: Seconds = 300.0
-    """How long a run may take."""
+    """How long a run may take, all its attempts together."""
+
+    run_tokens: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 0
+    """Tokens that a run may take, those that are read and those that are written together, whatever its own budget
+    says. 0: any number."""
+
+    run_cost_micros: Annotated[int, Field(ge=0, le=1_000_000_000_000)] = 0
+    """What a run may cost, in millionths of a US dollar, whatever its own budget says. 0: any amount. With a limit,
+    models have to have a price (`CHATTER_MODELS_FILE`): one without is refused with BUDGET_UNPRICED, and passed over
+    where it is the fallback of another. The built-in model costs nothing."""
 
     max_answer_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 2 * 1024 * 1024
     """How long one answer may become, its reasoning included; it is cut off there, and its finish reason is length.

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from chatter_grpc import __version__
@@ -22,6 +23,7 @@ from chatter_grpc.app.storage import open_database, open_keys
 from chatter_grpc.app.tls import certificate_watch, open_certificate
 from chatter_grpc.config import Settings
 from chatter_grpc.core.background import Background
+from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
@@ -161,7 +163,16 @@ async def _build(
         storage, at_work.supervisor, at_work.readers, utc_now, at_work.reaper, cancel_seconds=settings.cancel_seconds
     )
     quota = MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None)
-    limits = RunLimits(at_work=settings.runs_per_owner, pending=settings.pending_runs_per_owner, messages=quota)
+    limits = RunLimits(
+        at_work=settings.runs_per_owner,
+        pending=settings.pending_runs_per_owner,
+        messages=quota,
+        budget=Budget(
+            max_tokens=settings.run_tokens or None,
+            max_cost_micros=settings.run_cost_micros or None,
+            max_milliseconds=ceil(settings.run_seconds * 1_000),
+        ),
+    )
     starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)
     services = Services(
         auth=identity.auth,

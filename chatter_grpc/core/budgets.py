@@ -37,6 +37,10 @@ class Budget:
         """Whether model calls have to reserve what they take."""
         return self.max_tokens is not None or self.max_cost_micros is not None
 
+    def seconds_within(self, limit: float) -> float:
+        """Return how many seconds a run may take, where none may take more than ``limit``."""
+        return limit if self.max_milliseconds is None else min(limit, self.max_milliseconds / 1_000)
+
     def within(self, other: "Budget") -> "Budget":
         """Return what holds where both do: of each bound the smaller one."""
         bounds = {}

@@ -82,6 +82,8 @@ EFFECTS = {
     "provider_connections": "how many connections the provider sees",
     "offline_token_milliseconds": "the pace of the built-in model",
     "run_seconds": "RUN_TIMEOUT",
+    "run_tokens": "where an answer is cut off, and BUDGET_EXCEEDED",
+    "run_cost_micros": "the same by money, and BUDGET_UNPRICED",
     "max_answer_bytes": "how long an answer is stored that goes on and on",
     "runs_per_owner": "SendMessage answers TOO_MANY_RUNS; how many detached runs of an owner are at work",
     "pending_runs_per_owner": "CreateRun answers TOO_MANY_PENDING_RUNS",

@@ -56,10 +56,13 @@ async def end_run(
     usage: Usage,
     now: datetime,
     *,
+    checkpointed: bool = False,
     give_up_after: float = GIVE_UP_SECONDS,
     retry_pause: float = RETRY_PAUSE,
 ) -> bool:
     """Write the end of a run; ``last`` are its last events, the terminal one included.
+
+    Where it may be ``checkpointed``, its checkpoints are deleted with it.
 
     Returns whether the attempt still held the run; where it did not, nothing is written. While the database is away it
     is tried again every ``retry_pause`` for ``give_up_after`` seconds, then ``StorageUnavailable`` is raised.
@@ -78,7 +81,7 @@ async def end_run(
         # A commit whose answer was lost may have ended the run as we meant it to; its messages are there then.
         if again and await _ended_as(storage, run, last):
             return True
-        return await _write(storage, run, end, last, stored)
+        return await _write(storage, run, end, last, stored, checkpointed=checkpointed)
 
     return await _patiently(write, give_up_after, retry_pause)
 
@@ -120,7 +123,9 @@ async def _patiently(write: Callable[..., Awaitable[bool]], give_up_after: float
             await asyncio.sleep(retry_pause)
 
 
-async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: tuple[Message, ...]) -> bool:
+async def _write(
+    storage: Storage, run: Run, end: RunEnd, last: Batch, stored: tuple[Message, ...], *, checkpointed: bool
+) -> bool:
     try:
         async with storage.write() as tx:
             # The conversation's row first: whoever locks both rows does so in this order.
@@ -130,6 +135,10 @@ async def _write(storage: Storage, run: Run, end: RunEnd, last: Batch, stored: t
                 await tx.messages.replace_answers(run.owner_id, run.conversation_id, run.user_message_id, run.id)
             if not await tx.runs.finish(end, last):
                 raise _FenceLost
+            if checkpointed:
+                await tx.checkpoints.delete((run.id,))
+            if run.budget.limits_usage:
+                await tx.ledger.close(run.id)
     except _FenceLost:
         return False
     return True

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from chatter_grpc.core.budgets import Reservation, lost_usage
 from chatter_grpc.core.runs.events import (
     TERMINAL,
     AttemptStarted,
@@ -42,16 +43,19 @@ class Fold:
     """Takes the events of one run in order, and holds the messages, the usage and the end that follow from them.
 
     ``unreported`` are the messages whose model calls never told what they took, by their ids: those of lost attempts
-    stay there when their text is void. ``finished_nodes`` are the ids of the nodes of which a step has finished.
+    stay there when their text is void. ``reported`` is what the others took. ``finished_nodes`` are the ids of the
+    nodes of which a step has finished.
     """
 
     def __init__(self) -> None:
         self.messages: dict[str, FoldedMessage] = {}
         self.unreported: dict[str, FoldedMessage] = {}
+        self.reported: dict[str, Usage] = {}
         self.finished_nodes: set[str] = set()
         self.usage = Usage()
         self.end: Terminal | None = None
         self._finished_steps: set[str] = set()
+        self._reservations: dict[str, Reservation] = {}
 
     @property
     def finished_messages(self) -> list[FoldedMessage]:
@@ -80,6 +84,7 @@ class Fold:
                 self.finished_nodes.add(body.node_id)
             elif isinstance(body, UsageReported):
                 self.unreported.pop(body.message_id, None)
+                self.reported[body.message_id] = body.usage
                 self.usage += body.usage
             elif isinstance(body, AttemptStarted):
                 self._keep(lambda message: message.step_id in self._finished_steps)
@@ -87,14 +92,28 @@ class Fold:
                 self.end = body
                 self._keep(lambda message: message.finished is not None)
 
+    def take_reservations(self, reservations: Iterable[Reservation]) -> None:
+        """Note what model calls of the run have reserved: some may be lost before they wrote anything."""
+        self._reservations = {each.message_id: each for each in reservations}
+
+    def lost_calls(self) -> list[UsageReported]:
+        """Return at what each model call is settled that never told what it took: those of attempts that were lost.
+
+        That is its input, as it was estimated when it was sent, with the output that is in the log; or what the ledger
+        knows of it.
+        """
+        found = []
+        for message_id, message in self.unreported.items():
+            started = message.started
+            output = estimate_tokens(message.text) + message.reasoning_tokens
+            reservation = self._reservations.get(message_id)
+            usage = lost_usage(started.input_tokens, output, started.price, reservation)
+            found.append(UsageReported(message_id, started.model, usage))
+        for message_id, reservation in self._reservations.items():
+            if message_id in self.unreported or message_id in self.reported or reservation.settled == Usage():
+                continue
+            found.append(UsageReported(message_id, reservation.model, lost_usage(0, 0, None, reservation)))
+        return found
+
     def _keep(self, wanted: Callable[[FoldedMessage], bool]) -> None:
         self.messages = {key: message for key, message in self.messages.items() if wanted(message)}
-
-
-def lost_usage(message: FoldedMessage) -> Usage:
-    """Estimate what a model call took that was lost before it told: the output that is in the log.
-
-    Its cost is not known, nor what the model was given: that does not stand in the log.
-    """
-    tokens = estimate_tokens(message.text) + message.reasoning_tokens
-    return Usage(output_tokens=tokens, cost_micros=None, estimated=True)

@@ -7,9 +7,9 @@ from datetime import datetime
 from chatter_grpc.core.errors import ChatterError, Internal, StorageUnavailable
 from chatter_grpc.core.models import Turn
 from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, Outcome, end_run
-from chatter_grpc.core.runs.events import Batch, Body, Entry, StoredMessage, UsageReported
+from chatter_grpc.core.runs.events import Batch, Body, Entry, StoredMessage
 from chatter_grpc.core.runs.executor import Work
-from chatter_grpc.core.runs.fold import Fold, lost_usage
+from chatter_grpc.core.runs.fold import Fold
 from chatter_grpc.core.runs.reader import FRAME_SIZE
 from chatter_grpc.core.runs.run import LogPosition, Run, Taken
 from chatter_grpc.core.runs.turns import remembered_turns
@@ -41,22 +41,24 @@ async def load_work(storage: Storage, run: Run, taken: Taken | None = None, befo
     return Work(run=run, input=run_input, turns=turns, before=before, elapsed=0.0 if taken is None else taken.elapsed)
 
 
-async def fold_log(storage: Storage, run_id: str) -> Fold:
-    """Return the fold of a run's log, read page by page; raises as ``load_work``."""
+async def fold_log(storage: Storage, run: Run) -> Fold:
+    """Return the fold of a run's log, read page by page, with what its calls reserved; raises as ``load_work``."""
     fold = Fold()
     position = LogPosition()
     try:
         while True:
             async with storage.read() as tx:
-                entries = await tx.runs.read_log(run_id, position, FRAME_SIZE)
-            if not entries:
-                return fold
+                entries = await tx.runs.read_log(run.id, position, FRAME_SIZE)
+                if not entries:
+                    if run.budget.limits_usage:
+                        fold.take_reservations(await tx.ledger.read(run.id))
+                    return fold
             fold.take(entries)
             position = LogPosition(entries[-1].attempt, entries[-1].seq)
     except StorageUnavailable:
         raise
     except Exception as error:
-        _log.exception("run_fault", extra={"run_id": run_id})
+        _log.exception("run_fault", extra={"run_id": run.id})
         raise Internal from error
 
 
@@ -77,12 +79,13 @@ async def end_unstarted(
     stored = tuple(StoredMessage(message.id, message.text_sha256) for message in messages)
     usage = before.usage
     bodies: list[Body] = []
-    for message in before.unreported.values():
-        lost = lost_usage(message)
-        usage += lost
-        bodies.append(UsageReported(message.started.message_id, message.started.model, lost))
+    for lost in before.lost_calls():
+        usage += lost.usage
+        bodies.append(lost)
     bodies.append(outcome.last_event(stored, usage))
     time_us = round(now.timestamp() * 1_000_000)
     entries = tuple(Entry(seq, run.attempt, "", time_us, body) for seq, body in enumerate(bodies, run.last_seq + 1))
     last = Batch(run.id, run.attempt, entries)
-    return await end_run(storage, run, outcome, last, messages, usage, now, give_up_after=give_up_after)
+    return await end_run(
+        storage, run, outcome, last, messages, usage, now, checkpointed=True, give_up_after=give_up_after
+    )

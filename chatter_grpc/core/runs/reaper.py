@@ -142,7 +142,7 @@ class Reaper:
         work = None
         outcome = Outcome(state=RunState.CANCELLED)
         try:
-            before = await fold_log(self.storage, run.id)
+            before = await fold_log(self.storage, run)
             if run.cancel_requested_at is None:
                 work = await load_work(self.storage, run, taken, before)
         except StorageUnavailable:

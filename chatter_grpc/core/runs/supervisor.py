@@ -17,6 +17,7 @@ from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.core.runs.ending import HAND_OVER, Outcome, end_run, release_run
 from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.executor import Executor, Work
+from chatter_grpc.core.runs.purse import Purse
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.tail import Tail
 from chatter_grpc.core.runs.wakeups import CANCELLED_RUNS, RELEASED_RUNS, WakeUps
@@ -116,7 +117,9 @@ class Supervisor:
         run = work.run
         self.lose(run.id)
         tail = Tail(run.id, run.attempt, first.entries, first.last_seq)
-        writer = RunWriter(tail, self._committer, self._observer, self.settings.max_message_bytes, work.before)
+        purse = Purse(self._storage, run) if run.budget.limits_usage else None
+        longest = self.settings.max_message_bytes
+        writer = RunWriter(tail, self._committer, self._observer, longest, work.before, purse)
         writer.refusal = refusal
         attempt = Attempt(work, tail, writer)
         # Whoever lost a run stops at once: what it would write is not wanted, what it would read is paid for.
@@ -237,7 +240,7 @@ class Supervisor:
         released = False
         try:
             with self._observer.run(run) as observed:
-                outcome = await attempt.execute(self._executor, self.settings.time_limit)
+                outcome = await attempt.execute(self._executor, run.budget.seconds_within(self.settings.time_limit))
                 if outcome.state.active:
                     released = await self._release(attempt)
                 else:
@@ -302,6 +305,7 @@ class Supervisor:
                 writer.messages,
                 writer.usage,
                 self._clock(),
+                checkpointed=writer.checkpointed,
                 give_up_after=patience.give_up_after,
                 retry_pause=patience.retry_pause,
             )

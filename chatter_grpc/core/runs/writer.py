@@ -24,7 +24,7 @@ from chatter_grpc.core.runs.events import (
     StoredMessage,
     UsageReported,
 )
-from chatter_grpc.core.runs.fold import Fold, FoldedMessage, lost_usage
+from chatter_grpc.core.runs.fold import Fold, FoldedMessage
 from chatter_grpc.core.runs.purse import Purse
 from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.core.runs.tail import Tail
@@ -89,8 +89,11 @@ class RunWriter:
         self.usage = before.usage
         for message in before.finished_messages:
             self._messages[message.started.message_id] = finished_message(message)
-        for message in before.unreported.values():
-            self.report(message.started.message_id, message.started.model, lost_usage(message))
+        if self.purse is not None:
+            for message_id, usage in before.reported.items():
+                self.purse.settle(message_id, usage)
+        for lost in before.lost_calls():
+            self.report(lost.message_id, lost.model, lost.usage)
 
     def check_open(self) -> None:
         """Raise where nothing more may begin: ``refusal``, or ``RunInterrupted`` where the run is lost."""

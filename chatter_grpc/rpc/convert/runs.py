@@ -4,6 +4,7 @@ from typing import Final
 
 from chatter_grpc._gen.chatter.v1 import run_pb2
 from chatter_grpc.core.runs.run import Run, RunState, WorkflowKind
+from chatter_grpc.rpc.convert.budgets import budget_message
 from chatter_grpc.rpc.convert.times import timestamp
 from chatter_grpc.rpc.errors import reason_number
 from chatter_grpc.rpc.frames import usage_message
@@ -35,6 +36,7 @@ def run_message(run: Run) -> run_pb2.Run:
         finish_time=timestamp(run.finished_at),
         user_message_id=run.user_message_id,
         regeneration=run.regeneration,
+        budget=budget_message(run.budget),
     )
     if run.kind is not None:
         message.kind = KINDS[run.kind]

@@ -1,13 +1,16 @@
 """Moments and spans of time, as the contract has them."""
 
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, cast
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from chatter_grpc.core.errors import FieldInvalid, FieldViolation
+
+# The longest span that the contract's language has.
+MOST_SECONDS: Final = 315_576_000_000
 
 
 def timestamp(moment: datetime | None) -> Timestamp | None:
@@ -39,6 +42,14 @@ def duration(milliseconds: int | None) -> Duration | None:
     message = Duration()
     message.FromMilliseconds(milliseconds)
     return message
+
+
+def milliseconds_of(span: Duration, field: str) -> int:
+    """Return a span of time of more than nothing in milliseconds, rounded up; raises ``FieldInvalid`` for any other."""
+    # A span whose parts have different signs is none.
+    if not (0 <= span.seconds <= MOST_SECONDS and 0 <= span.nanos < 1_000_000_000) or span.seconds + span.nanos == 0:
+        raise FieldInvalid([FieldViolation(field=field, description="must be more than 0 seconds, up to 10,000 years")])
+    return span.seconds * 1_000 - -span.nanos // 1_000_000
 
 
 def seconds_within(span: Duration, most: float, field: str) -> float:
