@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Final, Protocol, TypeVar
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from chatter_grpc._gen.chatter.v1 import content_pb2, error_reason_pb2, run_event_pb2
 from chatter_grpc.core.models import FinishReason, Role
 from chatter_grpc.core.runs import events
@@ -30,6 +28,14 @@ CONTROLS: Final = {
 }
 
 
+class Events(Protocol):
+    """A message's repeated field of events."""
+
+    def add(self) -> run_event_pb2.RunEvent:
+        """Add an empty event and return it."""
+        ...
+
+
 class Frame(Protocol):
     """The response types of all RPCs that stream a run: they differ in name alone."""
 
@@ -37,9 +43,13 @@ class Frame(Protocol):
         self,
         *,
         cursor: str,
-        events: Iterable[run_event_pb2.RunEvent],
         control: run_event_pb2.StreamControl | None,
     ) -> None: ...
+
+    @property
+    def events(self) -> Events:
+        """The events, to be added to in place."""
+        ...
 
 
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
@@ -47,12 +57,14 @@ AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 def frame_of(chunk: Chunk, cursors: RunCursors, response: type[AnyFrame]) -> AnyFrame:
     """Return the frame of a chunk, with adjacent deltas of one message and step merged into one event."""
-    control = None if chunk.control is None else CONTROLS[chunk.control]
-    return response(
+    frame = response(
         cursor=cursors.encode(chunk.position.attempt, chunk.position.seq),
-        events=[_event(entry, last_seq) for entry, last_seq in _merged(chunk.entries)],
-        control=control,
+        control=_control(chunk),
     )
+    # Filled in place: an event that is made first and then copied costs twice as much.
+    for entry, last_seq in _merged(chunk.entries):
+        _fill(frame.events.add(), entry, last_seq)
+    return frame
 
 
 def usage_message(usage: Usage) -> content_pb2.Usage:
@@ -63,6 +75,14 @@ def usage_message(usage: Usage) -> content_pb2.Usage:
         cost_micros=usage.cost_micros,
         estimated=usage.estimated,
     )
+
+
+def _control(chunk: Chunk) -> run_event_pb2.StreamControl | None:
+    if chunk.control is None:
+        return None
+    if chunk.control is Control.SNAPSHOT:
+        return run_event_pb2.StreamControl(snapshot=run_event_pb2.Snapshot(seq=chunk.snapshot))
+    return CONTROLS[chunk.control]
 
 
 def _merged(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int]]:
@@ -94,24 +114,20 @@ def _joined(held: Entry, pieces: list[str]) -> tuple[Entry, int]:
     return held._replace(body=body._replace(pieces=pieces)), last_seq
 
 
-def _event(entry: Entry, last_seq: int) -> run_event_pb2.RunEvent:
-    seconds, micros = divmod(entry.time_us, 1_000_000)
-    event = run_event_pb2.RunEvent(
-        first_seq=entry.first_seq,
-        seq=last_seq,
-        attempt=entry.attempt,
-        step_id=entry.step_id,
-        time=Timestamp(seconds=seconds, nanos=micros * 1000),
-    )
+def _fill(event: run_event_pb2.RunEvent, entry: Entry, last_seq: int) -> None:
+    event.first_seq, event.seq = entry.first_seq, last_seq
+    event.attempt, event.step_id = entry.attempt, entry.step_id
+    time = event.time
+    time.seconds, micros = divmod(entry.time_us, 1_000_000)
+    time.nanos = micros * 1000
     _set_body(event, entry.body)
-    return event
 
 
 def _set_body(event: run_event_pb2.RunEvent, body: events.Body) -> None:
     match body:
         case Deltas(DeltaKind.TEXT, message_id, pieces):
-            event.text_delta.message_id = message_id
-            event.text_delta.text = "".join(pieces)
+            delta = event.text_delta
+            delta.message_id, delta.text = message_id, "".join(pieces)
         case Deltas(_, message_id, pieces):
             event.reasoning_delta.message_id = message_id
             event.reasoning_delta.text = "".join(pieces)

@@ -1,4 +1,4 @@
-"""A log of runs in memory, with the faults that a database may have, for tests of what stands above it."""
+"""Logs of runs in memory, with the faults that a database may have, for tests of what stands above them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.runs.compaction import compact
 from chatter_grpc.core.runs.events import Batch, Body, DeltaKind, Deltas, Entry
 from chatter_grpc.core.runs.run import LogPosition
+from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart
 from chatter_grpc.core.storage import Storage
 
 Single = tuple[int, int, str, Body | tuple[DeltaKind, str, str]]
@@ -47,6 +49,7 @@ class MemoryLog:
     commits: list[tuple[str, ...]] = field(default_factory=list)
     reads: int = 0
     open_reads: int = 0
+    compacted: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -62,10 +65,15 @@ class MemoryLog:
         """The log as a transaction's store."""
         return self
 
+    @property
+    def run_logs(self) -> "MemoryParts":
+        """The log as a transaction's store for readers."""
+        return MemoryParts(self)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator["MemoryLog"]:
         """Open a transaction."""
-        self._check()
+        self.check()
         self.open_reads += 1
         try:
             yield self
@@ -76,7 +84,7 @@ class MemoryLog:
         """See ``LogCommitter``."""
         self.commits.append(tuple(batch.run_id for batch in batches))
         await self.gate.wait()
-        self._check()
+        self.check()
         fault = self.faults.pop(0) if self.faults else None
         if fault is not None and not self.written:
             raise fault
@@ -91,7 +99,7 @@ class MemoryLog:
     async def read_log(self, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
         """See ``RunStore``."""
         await asyncio.sleep(0)
-        self._check()
+        self.check()
         self.reads += 1
         found: list[Entry] = []
         for batch in sorted(self.batches.get(run_id, ()), key=lambda batch: (batch.attempt, batch.last_seq)):
@@ -104,6 +112,15 @@ class MemoryLog:
         await asyncio.sleep(0)
         await self.answer.wait()
         return found
+
+    def compact(self, run_id: str) -> None:
+        """Put what an ended run's log is compacted to in its place."""
+        self.compacted[run_id] = compact(self.entries(run_id))
+
+    def purge(self, run_id: str) -> None:
+        """Remove a run's log."""
+        self.compacted.pop(run_id, None)
+        self.batches.pop(run_id, None)
 
     def entries(self, run_id: str) -> list[Entry]:
         """Return all that is committed of a run."""
@@ -120,6 +137,36 @@ class MemoryLog:
         held.append(batch)
         return True
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ``StorageUnavailable`` while the database is away."""
         if self.away:
             raise StorageUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryParts:
+    """Implements what readers ask of ``RunLogStore``."""
+
+    log: MemoryLog
+
+    async def read(self, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:
+        """See ``RunLogStore``."""
+        found = self.log.compacted.get(run_id)
+        if found is None:
+            return LogPart(await self.log.read_log(run_id, after, max_bytes))
+        await asyncio.sleep(0)
+        self.log.check()
+        self.log.reads += 1
+        *snapshot, last = found
+        compacted = last.seq - 1
+        if after.attempt == SNAPSHOT:
+            rest = [entry.after(after.seq) for entry in snapshot if entry.seq > after.seq]
+            return LogPart([*rest, last], compacted)
+        if after.attempt == last.attempt and after.seq >= compacted:
+            return LogPart([last], compacted) if after.seq == compacted else LogPart(())
+        return LogPart((), compacted)
+
+    async def exists(self, run_id: str) -> bool:
+        """See ``RunLogStore``."""
+        self.log.check()
+        return run_id in self.log.batches

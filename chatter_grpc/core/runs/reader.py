@@ -7,9 +7,10 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from chatter_grpc.core.errors import ChatterError
+from chatter_grpc.core.errors import ChatterError, CursorExpired, RunNotFound
 from chatter_grpc.core.runs.events import TERMINAL, Entry
 from chatter_grpc.core.runs.run import LogPosition
+from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart
 from chatter_grpc.core.runs.tail import Tail, fitting
 from chatter_grpc.core.runs.wakeups import WakeUps
 from chatter_grpc.core.storage import Storage
@@ -25,23 +26,32 @@ class Control(StrEnum):
     HEARTBEAT = "heartbeat"
     CAUGHT_UP = "caught_up"
     HAND_OFF = "hand_off"
+    SNAPSHOT = "snapshot"
 
 
 class Chunk(NamedTuple):
-    """What gathered since the chunk before: events, the position after them, and possibly a control behind them."""
+    """What gathered since the chunk before: events, the position after them, and possibly a control behind them.
+
+    One that begins a snapshot has no events; ``snapshot`` is then the number of the last event that it stands for.
+    """
 
     entries: tuple[Entry, ...]
     position: LogPosition
     control: Control | None = None
+    snapshot: int = 0
 
 
 class Page(NamedTuple):
-    """Events, the position after them, whether this server stops, and whether nothing more is to come."""
+    """Events, the position after them, whether this server stops, and whether nothing more is to come.
+
+    One that begins a snapshot has no events; ``snapshot`` is then the number of the last event that it stands for.
+    """
 
     entries: tuple[Entry, ...]
     position: LogPosition
     handed_off: bool
     finished: bool
+    snapshot: int = 0
 
 
 class Readers:
@@ -96,11 +106,13 @@ class RunReader:
         self._failure: ChatterError | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._news = True
+        # Whether the last look found all that the tail of a run at work here shows.
+        self._at_end = False
         self._spoke_at = time.monotonic()
         self._unsubscribe: Callable[[], None] = lambda: None
 
     async def __aenter__(self) -> Self:
-        self._unsubscribe = self._readers.wakeups.subscribe(self.run_id, self.wake)
+        self._unsubscribe = self._readers.wakeups.subscribe(self.run_id, self._hear)
         self._readers.open.add(self)
         return self
 
@@ -118,6 +130,11 @@ class RunReader:
         if wanted is not None and not wanted.done():
             wanted.set_result(None)
 
+    def _hear(self) -> None:
+        """Take a wake-up; whoever has seen all that a tail shows is told by the tail itself of more, and only once."""
+        if not self._at_end or self._tail is None or self._tail.lapse() or self._is_silent():
+            self.wake()
+
     def fail(self, error: ChatterError) -> None:
         """Have the reader end with an error, because its caller is no longer to be trusted."""
         self._failure = error
@@ -126,13 +143,16 @@ class RunReader:
     async def next(self) -> Chunk | None:
         """Return the next chunk as soon as there is one, ``None`` after the run's last event or a hand-off.
 
-        Raises what ``fail`` was given, and ``StorageUnavailable``.
+        Raises what ``fail`` was given, ``StorageUnavailable``, and where the run was purged ``CursorExpired``, or
+        ``RunNotFound`` to a reader that never read any of it.
         """
         while not self._ended:
-            chunk = await self._look(None)
-            if chunk.entries or chunk.control is not None:
-                self._spoke_at = time.monotonic()
-                return chunk
+            if self._news or not self._at_end or self._is_silent():
+                chunk = await self._look(None)
+                # Behind a control another may be due.
+                self._news |= chunk.control is not None
+                if chunk.entries or chunk.control is not None:
+                    return chunk
             await self._wait()
         return None
 
@@ -150,8 +170,9 @@ class RunReader:
             while True:
                 chunk = await self._look(count)
                 handed_off = chunk.control is Control.HAND_OFF
-                if chunk.entries or self._ended or loop.time() >= over:
-                    return Page(chunk.entries, chunk.position, handed_off, self._ended and not handed_off)
+                if chunk.entries or chunk.snapshot or self._ended or loop.time() >= over:
+                    finished = self._ended and not handed_off
+                    return Page(chunk.entries, chunk.position, handed_off, finished, chunk.snapshot)
                 await self._wait()
         finally:
             timer.cancel()
@@ -161,16 +182,42 @@ class RunReader:
         if self._failure is not None:
             raise self._failure
         self._news = False
-        entries, at_end = await self._read()
+        part, at_end = await self._read()
+        entries = tuple(part.entries)
         if count is not None:
             entries = first_events(entries, count)
+        snapshot = 0
         if entries:
             last = entries[-1]
-            self.position = LogPosition(last.attempt, last.seq)
             self._ended = isinstance(last.body, TERMINAL)
-        elif self._complete:
-            self._ended = True
-        return Chunk(entries, self.position, self._control(at_end=at_end, silent=not entries))
+            # The last event is no part of the snapshot before it.
+            in_snapshot = part.compacted is not None and not self._ended
+            self.position = LogPosition(SNAPSHOT if in_snapshot else last.attempt, last.seq)
+        elif part.compacted is not None:
+            snapshot = part.compacted
+            self.position = LogPosition(SNAPSHOT, 0)
+        elif await self._is_there():
+            self._ended = self._complete
+        control = Control.SNAPSHOT if snapshot else self._control(at_end=at_end, silent=not entries)
+        if entries or control is not None:
+            self._spoke_at = time.monotonic()
+        return Chunk(entries, self.position, control, snapshot)
+
+    async def _is_there(self) -> bool:
+        """Whether the run is there, of which nothing was found: looked up only where it is worth a question.
+
+        Raises ``CursorExpired`` or ``RunNotFound`` where it was purged.
+        """
+        unread = self.position == LogPosition()
+        if self._tail is not None or not (self._complete or unread or self._is_silent()):
+            return True
+        async with self._readers.storage.read() as tx:
+            if await tx.run_logs.exists(self.run_id):
+                return True
+        raise RunNotFound(run_id=self.run_id) if unread else CursorExpired(run_id=self.run_id)
+
+    def _is_silent(self) -> bool:
+        return time.monotonic() - self._spoke_at >= self._readers.heartbeat
 
     def _control(self, *, at_end: bool, silent: bool) -> Control | None:
         if (at_end or self._ended) and not self._caught_up:
@@ -180,21 +227,23 @@ class RunReader:
         if not self._ended and (self._readers.stopping or (self._readers.leaving and not here)):
             self._ended = True
             return Control.HAND_OFF
-        if silent and time.monotonic() - self._spoke_at >= self._readers.heartbeat:
+        if silent and self._is_silent():
             return Control.HEARTBEAT
         return None
 
-    async def _read(self) -> tuple[tuple[Entry, ...], bool]:
+    async def _read(self) -> tuple[LogPart, bool]:
         """Return what comes after the position, and whether that is known to be all that there is."""
         tail = self._live_tail()
         if tail is not None:
             entries = tail.read(self.position, FRAME_SIZE)
             if entries is not None:
-                return entries, not entries or entries[-1].seq >= tail.visible_seq
+                self._at_end = not entries or entries[-1].seq >= tail.visible_seq
+                return LogPart(entries), self._at_end
+        self._at_end = False
         async with self._readers.storage.read() as tx:
-            found = await tx.runs.read_log(self.run_id, self.position, FRAME_SIZE)
+            part = await tx.run_logs.read(self.run_id, self.position, FRAME_SIZE)
         # A single batch may be larger than a frame.
-        return fitting(found, FRAME_SIZE), not found
+        return LogPart(fitting(part.entries, FRAME_SIZE), part.compacted), not part.entries
 
     def _live_tail(self) -> Tail | None:
         # The tail of a run that has just ended may not know it yet; its log does.

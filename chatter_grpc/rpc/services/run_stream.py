@@ -10,7 +10,7 @@ from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.revocation_watch import RevocationWatch
 from chatter_grpc.core.runs.reader import Chunk, Control, RunReader
 from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.rpc.cursors import CursorSigner
+from chatter_grpc.rpc.cursors import CursorSigner, RunCursors
 from chatter_grpc.rpc.frames import AnyFrame, frame_of
 
 
@@ -44,9 +44,10 @@ class RunStreams:
         cursors = self._cursors.for_run(caller.owner_id, reader.run_id)
         unsubscribe = self._revocations.subscribe(caller, reader.fail)
         try:
-            async with reader:
-                while (chunk := await reader.next()) is not None:
-                    await deliver(context, frame_of(chunk, cursors, response))
+            # In a task of its own each frame resumes this loop alone. In the call's task it would resume all that
+            # stands around the call too, some fifty frames of interceptors, twice.
+            frames = _deliver_all(reader, cursors, response, context)
+            await asyncio.create_task(frames, name=f"reader of {reader.run_id}")
         finally:
             unsubscribe()
 
@@ -59,10 +60,21 @@ class RunStreams:
                 page = await reader.page(count, wait)
         finally:
             unsubscribe()
-        control = Control.HAND_OFF if page.handed_off else None
-        response = frame_of(Chunk(page.entries, page.position, control), cursors, ListRunEventsResponse)
+        control = Control.HAND_OFF if page.handed_off else Control.SNAPSHOT if page.snapshot else None
+        response = frame_of(Chunk(page.entries, page.position, control, page.snapshot), cursors, ListRunEventsResponse)
         response.finished = page.finished
         return response
+
+
+async def _deliver_all(
+    reader: RunReader,
+    cursors: RunCursors,
+    response: type[AnyFrame],
+    context: grpc.aio.ServicerContext[Any, AnyFrame],
+) -> None:
+    async with reader:
+        while (chunk := await reader.next()) is not None:
+            await deliver(context, frame_of(chunk, cursors, response))
 
 
 async def deliver(context: grpc.aio.ServicerContext[Any, AnyFrame], frame: AnyFrame) -> None:
