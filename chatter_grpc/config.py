@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict, SettingsError
 
+from chatter_grpc.config_housekeeping import SettingsOfHousekeeping
 from chatter_grpc.config_models import SettingsOfModels
 from chatter_grpc.config_runs import SettingsOfRuns
 from chatter_grpc.config_types import Count, Seconds
@@ -27,7 +28,7 @@ class ConfigurationFault(Exception):
     """The configuration cannot be used; the message names each setting at fault and why."""
 
 
-class Settings(SettingsOfModels, SettingsOfRuns):
+class Settings(SettingsOfHousekeeping, SettingsOfModels, SettingsOfRuns):
     """Every setting with its default; times are in seconds unless a name says otherwise."""
 
     model_config = SettingsConfigDict(

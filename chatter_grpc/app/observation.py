@@ -8,6 +8,7 @@ from typing import Any
 
 from chatter_grpc import __version__
 from chatter_grpc.adapters.metrics.admin import AdminAddressRefused, AdminServer
+from chatter_grpc.adapters.metrics.housekeeping import HousekeepingMetrics
 from chatter_grpc.adapters.metrics.observer import MetricsObserver
 from chatter_grpc.adapters.redis.connection import RedisLink
 from chatter_grpc.adapters.sql.database import Database
@@ -25,6 +26,11 @@ class Observed:
 
     observer: Observer
     metrics: MetricsObserver | None
+
+    @property
+    def watcher(self) -> HousekeepingMetrics | None:
+        """What hears of housekeeping."""
+        return None if self.metrics is None else HousekeepingMetrics(self.metrics.metrics)
 
     def note_certificate(self, certificate: Certificate) -> None:
         """Have the metrics say when the certificate ends."""

@@ -8,14 +8,18 @@ from typing import Final
 
 from chatter_grpc.adapters.langgraph.engine import LangGraphEngine
 from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.app.housekeeping import build_housekeeper, build_scheduler
 from chatter_grpc.config import Settings
 from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.graphs import BUILT_IN, GraphDefinition
+from chatter_grpc.core.housekeeping.observation import HousekeepingObserver
+from chatter_grpc.core.housekeeping.schedule import HousekeepingScheduler
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.observation import Observer
 from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
+from chatter_grpc.core.runs.executor import ExecutorByKind
 from chatter_grpc.core.runs.reader import Readers
 from chatter_grpc.core.runs.reaper import Reaper
 from chatter_grpc.core.runs.run import LogCommitter, WorkflowKind
@@ -34,6 +38,7 @@ class AtWork:
     readers: Readers
     reaper: Reaper
     claimer: Claimer
+    housekeeping: HousekeepingScheduler
     wakeups: WakeUps
     committer: GroupCommitter
 
@@ -46,6 +51,7 @@ def build_runs(
     settings: Settings,
     observer: Observer,
     graphs: Mapping[WorkflowKind, GraphDefinition] = BUILT_IN,
+    watcher: HousekeepingObserver | None = None,
 ) -> AtWork:
     """Build what carries runs in this process."""
     commit_settings = CommitSettings(interval=settings.commit_milliseconds / 1000)
@@ -59,7 +65,9 @@ def build_runs(
     )
     process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
     engine = LangGraphEngine(asking, Checkpointing(storage, committer), graphs)
-    supervisor = Supervisor(process_id, storage, engine, committer, wakeups, run_settings, utc_now, observer)
+    keeper = build_housekeeper(storage, settings, watcher)
+    executor = ExecutorByKind({WorkflowKind.HOUSEKEEPING: keeper}, otherwise=engine)
+    supervisor = Supervisor(process_id, storage, executor, committer, wakeups, run_settings, utc_now, observer)
     claimer = Claimer(
         storage, supervisor, wakeups, utc_now, room=settings.detached_runs, per_owner=settings.runs_per_owner
     )
@@ -75,6 +83,7 @@ def build_runs(
             observer=observer,
             interval=settings.reaper_seconds,
         ),
+        housekeeping=build_scheduler(storage, supervisor, settings, watcher),
         wakeups=wakeups,
         committer=committer,
     )

@@ -118,6 +118,7 @@ class Server:
         background.start("reaper", self.at_work.reaper.run())
         background.start("supervisor", self.at_work.supervisor.run())
         background.start("claimer", self.at_work.claimer.run())
+        background.start("housekeeping", self.at_work.housekeeping.run())
         port = await self.edge.start()
         background.start("health", self.edge.health.run())
         if (watch := certificate_watch(settings, self.edge, self.observed)) is not None:
@@ -156,7 +157,7 @@ async def _build(
     shared = await open_shared(stack, settings, keys, database)
     observed = await build_observation(stack, settings, database)
     observed.read_redis(shared.link)
-    at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer, graphs)
+    at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer, graphs, observed.watcher)
     observed.read_readers(at_work.readers)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(

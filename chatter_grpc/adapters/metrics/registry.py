@@ -15,6 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CALLS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 ANSWERS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+PASSES: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 SIZES: Final = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 
 
@@ -49,6 +50,13 @@ class Metrics:
     connections_limit: Gauge
     redis_available: Gauge
     certificate_end: Gauge
+    housekeeping_rows: Counter
+    housekeeping_log_bytes: Counter
+    housekeeping_seconds: Histogram
+    housekeeping_completed: Gauge
+    database_bytes: Gauge
+    table_rows: Gauge
+    table_bytes: Gauge
 
     def described(self) -> list[Metric]:
         """Return every metric with its name, kind and meaning, without its values, in the order of their names."""
@@ -99,4 +107,13 @@ def make_metrics() -> Metrics:
         gauge("database_connections_limit", "Connections that the process holds at most (CHATTER_DATABASE_POOL_SIZE)."),
         gauge("redis_available", "1 while Redis answers; 0 while it does not, or where none is configured."),
         gauge("certificate_end_timestamp_seconds", "When the TLS certificate ends, in Unix time; 0 without one."),
+        counter("housekeeping_removed_rows", "Rows that housekeeping removed in this process.", "table"),
+        counter("housekeeping_log_bytes", "Bytes by which this process made the logs of ended runs smaller."),
+        histogram("housekeeping_duration_seconds", "How long passes of housekeeping took in this process.", PASSES),
+        gauge("housekeeping_completed_timestamp_seconds", "When any process last kept house, in Unix time; 0: never."),
+        gauge("database_bytes", "Size of the database, its indexes and what is free in it included."),
+        gauge("table_rows", "About how many rows the large tables have.", "table"),
+        gauge(
+            "table_bytes", "Size of the large tables with their indexes; on SQLite of the log, about.", "table"
+        ),
     )
