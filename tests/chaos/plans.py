@@ -45,7 +45,7 @@ def plan_of(tag: str, branch: str, number: int) -> ChaosPlan:
     rng = random.Random(f"{tag} {branch} {number}")
     profile = tag.partition("/")[0]
     if profile == "calm":
-        return ChaosPlan(pieces=_words(rng, rng.randint(50, 90)), delay=0.025)
+        return ChaosPlan(pieces=_words(rng, rng.randint(120, 200)), delay=0.025)
     if profile == "short":
         return ChaosPlan(pieces=_words(rng, rng.randint(2, 4)))
     return _mixed(rng, number)

@@ -128,8 +128,10 @@ class RawReader:
             except grpc.aio.AioRpcError as error:
                 if error.code() not in BROKEN:
                     raise
+                self.breaks += 1
                 await asyncio.sleep(self.chance.uniform(0.02, 0.2))
-            self.breaks += 1
+            else:
+                self.breaks += not self.polls and not self.fold.end
         return Seen(
             reader="poller" if self.polls else "watcher",
             run_id=run_id,
@@ -138,7 +140,7 @@ class RawReader:
             output_tokens=self.fold.usage.output_tokens,
             estimated=self.fold.usage.estimated,
             attempt=self.fold.attempt,
-            breaks=self.breaks - 1,
+            breaks=self.breaks,
         )
 
     async def _watch(self, stub: Any, run_id: str, server: int) -> None:

@@ -5,23 +5,18 @@ import hashlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-import grpc
-
-from chatter_client import ApiKey
-from chatter_client.aio import Client, connect
-from chatter_grpc._gen.chatter.v1 import chat_service_pb2, run_pb2, run_service_pb2
-from chatter_grpc._gen.chatter.v1.chat_service_pb2_grpc import ChatServiceStub
+from chatter_client.aio import Client
+from chatter_grpc._gen.chatter.v1 import run_service_pb2
 from chatter_grpc._gen.chatter.v1.content_pb2 import ContentPart, TextPart
-from chatter_grpc._gen.chatter.v1.run_service_pb2_grpc import RunServiceStub
+from tests.chaos.callers import Callers, callers_of, new_conversation
 from tests.chaos.checker import Evidence, Verdict, judge
 from tests.chaos.disasters import Happened, let_happen, plan_disasters
-from tests.chaos.readers import RESUMPTION, ClientReader, RawReader, Reader, Seen, patiently, read_stream
-from tests.chaos.rows import Rows
+from tests.chaos.gathering import gather, left_over
+from tests.chaos.readers import ClientReader, RawReader, Reader, Seen, patiently, read_stream
 from tests.chaos.servers import Fleet
 
 # Runs begin within so many seconds, and disasters come within somewhat more.
@@ -73,44 +68,6 @@ class RoundResult:
     faults: list[str] = field(default_factory=list)
 
 
-@dataclass(kw_only=True)
-class Callers:
-    """Clients of a fleet with one account's key: the real one through each proxy, and channels past them."""
-
-    metadata: Sequence[tuple[str, str]]
-    clients: Sequence[Client]
-    channels: Sequence[grpc.aio.Channel]
-
-    def chat(self, server: int = 0) -> Any:
-        """The conversations of a server."""
-        return ChatServiceStub(self.channels[server])
-
-    def runs(self, server: int = 0) -> Any:
-        """The runs of a server."""
-        return RunServiceStub(self.channels[server])
-
-
-@asynccontextmanager
-async def callers_of(fleet: Fleet, name: str) -> AsyncIterator[Callers]:
-    """Make an account, and clients that call with its key."""
-    key = await fleet.api_key(name)
-    # A connection that is lost is tried again at once, as soon as the server may be back.
-    options = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
-    addresses = [proxy.address for proxy in fleet.proxies]
-    async with AsyncExitStack() as stack:
-        clients = []
-        for number in range(len(addresses)):
-            # Each begins at a proxy of its own, and goes to the others where that leads nowhere.
-            target = "ipv4:" + ",".join(addresses[number:] + addresses[:number])
-            client = connect(target, credentials=ApiKey(key=key), tls=False, options=options, resumption=RESUMPTION)
-            clients.append(await stack.enter_async_context(client))
-        channels = [
-            await stack.enter_async_context(grpc.aio.insecure_channel(server.address, options=options))
-            for server in fleet.servers
-        ]
-        yield Callers(metadata=[("authorization", f"Bearer {key}")], clients=clients, channels=channels)
-
-
 async def play(fleet: Fleet, settings: RoundSettings) -> RoundResult:
     """Play a round on a fleet that is well, and leave it well."""
     began = time.monotonic()
@@ -121,7 +78,7 @@ async def play(fleet: Fleet, settings: RoundSettings) -> RoundResult:
             plan_disasters(chance, settings.storage, len(fleet.servers), OPENING + 2.0) if settings.disasters else ()
         )
         tags = [f"{settings.name}/{number}" for number in range(settings.runs)]
-        conversations = await asyncio.gather(*(_new_conversation(callers) for _ in tags))
+        conversations = await asyncio.gather(*(new_conversation(callers) for _ in tags))
         async with asyncio.timeout(ROUND_SECONDS), asyncio.TaskGroup() as group:
             disasters = group.create_task(let_happen(fleet, planned))
             playing = [
@@ -135,12 +92,6 @@ async def play(fleet: Fleet, settings: RoundSettings) -> RoundResult:
     result.seconds = round(time.monotonic() - began, 1)
     fleet.provider.forget()
     return result
-
-
-async def _new_conversation(callers: Callers) -> str:
-    request = chat_service_pb2.CreateConversationRequest()
-    response = await patiently(callers.chat().CreateConversation, request, callers.metadata)
-    return str(response.conversation.id)
 
 
 async def _play_run(
@@ -207,50 +158,12 @@ async def _check(
     happened: Sequence[Happened],
     result: RoundResult,
 ) -> None:
-    rows = Rows(fleet.url)
-    offset = time.time() - time.monotonic()
+    for tag, readers in seen.items():
+        result.faults += [f"{tag}: a reader failed: {each!r}" for each in readers if isinstance(each, BaseException)]
     found = {tag: [each for each in readers if isinstance(each, Seen)] for tag, readers in seen.items()}
-    for tag, each_seen in seen.items():
-        result.faults += [f"{tag}: a reader failed: {each!r}" for each in each_seen if isinstance(each, BaseException)]
-    runs = await rows.runs([readers[0].run_id for readers in found.values() if readers])
-    for tag, readers in found.items():
-        if not readers:
-            continue
-        stored = runs[readers[0].run_id]
-        shown = (
-            await patiently(callers.runs().GetRun, run_service_pb2.GetRunRequest(run_id=stored.id), callers.metadata)
-        ).run
-        messages, hashes_match = await _messages(callers, stored.conversation_id)
-        calls = fleet.provider.calls_of(tag)
-        evidence = Evidence(
-            tag=tag,
-            graph=settings.graph,
-            run=stored,
-            messages=messages,
-            hashes_match=hashes_match,
-            state=run_pb2.RunState.Name(shown.state).removeprefix("RUN_STATE_").lower(),
-            output_tokens=shown.usage.output_tokens,
-            estimated=shown.usage.estimated,
-            seen=readers,
-            calls=calls,
-            happened=happened,
-            wall_offset=offset,
-        )
-        verdict = judge(evidence)
-        _count(evidence, verdict, result)
-    (left,) = await rows.query("SELECT count(*) FROM runs WHERE state IN ('pending', 'running')")
-    if left[0]:
-        result.faults.append(f"{left[0]} runs are left running")
-    result.faults += [f"the provider refused a request: {each}" for each in fleet.provider.refused]
-
-
-async def _messages(callers: Callers, conversation_id: str) -> tuple[dict[str, str], bool]:
-    request = chat_service_pb2.ListMessagesRequest(conversation_id=conversation_id, page_size=1000)
-    messages = (await patiently(callers.chat().ListMessages, request, callers.metadata)).messages
-    answers = [message for message in messages if message.model]
-    texts = {message.id: "".join(part.text.text for part in message.parts) for message in answers}
-    match = all(hashlib.sha256(texts[message.id].encode()).hexdigest() == message.text_sha256 for message in answers)
-    return texts, match and len(messages) == len(answers) + 1
+    for evidence in await gather(fleet, callers, settings.graph, found, happened):
+        _count(evidence, judge(evidence), result)
+    result.faults += await left_over(fleet)
 
 
 def _count(evidence: Evidence, verdict: Verdict, result: RoundResult) -> None:

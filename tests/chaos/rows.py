@@ -90,6 +90,18 @@ class Rows:
             if row[0] in wanted
         }
 
+    async def last_seqs(self, run_ids: Sequence[str]) -> dict[str, dict[int, list[int]]]:
+        """Return the numbers at which the log's rows of each attempt of each run end."""
+        found: dict[str, dict[int, list[int]]] = {run_id: {} for run_id in run_ids}
+        for run_id, attempt, last_seq in await self.query(
+            "SELECT run_id, attempt, last_seq FROM run_log WHERE run_id BETWEEN $1 AND $2 ORDER BY last_seq",
+            min(run_ids),
+            max(run_ids),
+        ):
+            if run_id in found:
+                found[run_id].setdefault(attempt, []).append(last_seq)
+        return found
+
 
 def _query_sqlite(path: str, statement: str, values: tuple[object, ...]) -> list[Sequence[Any]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=SECONDS)) as connection:

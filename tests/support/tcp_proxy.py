@@ -14,14 +14,26 @@ SECONDS: Final = 30.0
 class TcpProxy:
     """A port that leads to a server's; it has a thread and a loop of its own, so that any test may use it."""
 
-    def __init__(self, target: str, *, seed: int = 0, life: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        seed: int = 0,
+        life: tuple[int, int] | None = None,
+        asked: tuple[int, int] | None = None,
+        share: float = 1.0,
+    ) -> None:
         """Take the target as ``host:port`` or a unix socket's path.
 
-        ``life`` is how many bytes from the server a connection carries.
+        ``life`` is how many bytes from the server a connection carries, ``asked`` how many to it; where both are given,
+        one of them by chance. ``share`` is the share of connections for which that holds.
         """
         self.target = target
         self.life = life
+        self.asked = asked
+        self.share = share
         self.connections = 0
+        self.broken = 0
         self.chance = random.Random(seed)
         self._server: asyncio.Server | None = None
         self._carrying: set[asyncio.Task[None]] = set()
@@ -102,10 +114,10 @@ class TcpProxy:
         try:
             there, to_there = await self._open()
             ends.append(to_there)
-            life = None if self.life is None else self.chance.randint(*self.life)
+            asked, life = self._lives()
             async with asyncio.TaskGroup() as group:
-                group.create_task(_copy(reader, to_there, None))
-                group.create_task(_copy(there, writer, life))
+                group.create_task(self._copy(reader, to_there, asked))
+                group.create_task(self._copy(there, writer, life))
         except (asyncio.CancelledError, OSError):
             # Broken, as it was to be, or nobody is there.
             return
@@ -120,15 +132,23 @@ class TcpProxy:
         host, _, port = self.target.rpartition(":")
         return await asyncio.open_connection(host, int(port))
 
+    def _lives(self) -> tuple[int | None, int | None]:
+        """Draw how many bytes a connection carries to the server, and from it."""
+        if self.share < 1.0 and self.chance.random() >= self.share:
+            return None, None
+        if self.asked is not None and (self.life is None or self.chance.random() < 0.5):
+            return self.chance.randint(*self.asked), None
+        return None, None if self.life is None else self.chance.randint(*self.life)
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, life: int | None) -> None:
-    with suppress(ConnectionError):
-        while data := await reader.read(65536):
-            writer.write(data if life is None else data[:life])
-            await writer.drain()
-            if life is not None and (life := life - len(data)) <= 0:
-                # What was written is to arrive before the connection breaks: a cut in the middle of a frame.
-                await asyncio.sleep(0.005)
-                break
-    # The end of one direction is the end of both.
-    writer.transport.abort()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, life: int | None) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data if life is None else data[:life])
+                await writer.drain()
+                if life is not None and (life := life - len(data)) <= 0:
+                    self.broken += 1
+                    # What was written is to arrive before the connection breaks: a cut in the middle of a frame.
+                    await asyncio.sleep(0.005)
+                    break
+        # The end of one direction is the end of both.
+        writer.transport.abort()
