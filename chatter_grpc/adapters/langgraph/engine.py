@@ -40,9 +40,10 @@ class LangGraphEngine:
         if definition is None:
             raise WorkflowNotFound(workflow_id=run.workflow_id or "")
         steps = {node.id for node in definition.nodes if node.type is NodeType.MODEL}
+        writer.checkpointed = len(steps) > 1
         if work.before is not None and steps <= work.before.finished_nodes:
             return
-        if len(steps) <= 1:
+        if not writer.checkpointed:
             await cached_graph(definition).ainvoke(_BEGINNING, context=self._context(work, writer))
         else:
             await self._execute_steps(definition, work, writer)

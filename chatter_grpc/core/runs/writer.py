@@ -59,7 +59,8 @@ class RunWriter:
     ``before`` is what the attempts before wrote: the messages of the steps that they finished are the run's, and what
     they took is, too; what they never reported is reported here, as an estimate. ``refusal`` is why nothing more may
     begin, ``None`` where it may. ``leaving`` says that another attempt is to go on with what this one breaks off. What
-    model calls take is paid for from the ``purse``, where the run has one.
+    model calls take is paid for from the ``purse``, where the run has one. ``checkpointed`` says that there may be
+    checkpoints, which the run's end deletes.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class RunWriter:
         self._messages: dict[str, FinishedMessage | None] = {}
         self.refusal: ChatterError | None = None
         self.leaving = False
+        self.checkpointed = False
         self.purse = purse
         if before is not None:
             self._carry_over(before)

@@ -1,6 +1,7 @@
 """The engine: it runs a run's workflow, and leaves nothing running when it fails or is cancelled."""
 
 import asyncio
+from typing import NoReturn
 
 import pytest
 
@@ -12,10 +13,13 @@ from chatter_grpc.core.conversations import ModelSettings
 from chatter_grpc.core.errors import ModelUnknown, ProviderTimeout, WorkflowNotFound
 from chatter_grpc.core.graphs import EdgeDefinition, GraphDefinition, ModelNode, NodeDefinition, NodeType
 from chatter_grpc.core.models import Finished, FinishReason, Role, TextPiece, Turn
+from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.events import MessageDiscarded, MessageFinished, NodeFinished
+from chatter_grpc.core.runs.saving import Checkpointing
 from tests.support.asking import asking_of
 from tests.support.attempts import new_input, new_work, new_writer
 from tests.support.catalogues import MODEL, Catalogue
+from tests.support.run_logs import MemoryLog
 from tests.support.waiting import soon, until
 
 TURNS = (Turn(role=Role.USER, text="hi"),)
@@ -40,8 +44,18 @@ PARALLEL = GraphDefinition(
 )
 
 
+class NoStorage:
+    """The database of a graph of one step, which has nothing to look for in it."""
+
+    def read(self) -> NoReturn:
+        raise AssertionError("a transaction")
+
+    write = ping = read
+
+
 def engine_of(models: Catalogue) -> LangGraphEngine:
-    return LangGraphEngine(asking_of(models))
+    committer = GroupCommitter(MemoryLog(), lambda run_ids: None, CommitSettings())
+    return LangGraphEngine(asking_of(models), Checkpointing(NoStorage(), committer))
 
 
 async def test_plain_asks_the_model_once_with_all_turns_and_settings() -> None:
