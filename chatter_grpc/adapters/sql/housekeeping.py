@@ -64,6 +64,9 @@ _ENDED: Final = (
     .order_by(RunRow.finished_at, RunRow.id)
     .limit(bindparam("most"))
 )
+_AFTER: Final = tuple_(RunRow.finished_at, RunRow.id) > tuple_(
+    bindparam("at", type_=RunRow.finished_at.type), bindparam("id", type_=RunRow.id.type)
+)
 _OLD_RUNS: Final = (
     select(RunRow.id)
     .where(_OWN, RunRow.finished_at.is_not(None))
@@ -140,7 +143,7 @@ class SqlHousekeeping:
         values: dict[str, Any] = {"before": before, "most": limit}
         query = _ENDED
         if after is not None:
-            query = query.where(tuple_(RunRow.finished_at, RunRow.id) > tuple_(bindparam("at"), bindparam("id")))
+            query = query.where(_AFTER)
             values |= {"at": after.finished_at, "id": after.id}
         return tuple(EndedRun(row.finished_at, row.id) for row in await self._sql.rows(query, values))
 
