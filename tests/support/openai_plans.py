@@ -65,6 +65,8 @@ class Plan:
     """After so many content deltas, waits for the event; only in the test's own process."""
     finish_reason: str | None = "stop"
     """``None`` sends none. An answer that ``max_tokens`` cuts off says ``length``."""
+    unlimited: bool = False
+    """``max_tokens`` is not minded."""
     done: bool = True
     """Whether ``[DONE]`` is sent."""
     usage: bool = True

@@ -86,7 +86,7 @@ class Answer(ABC):
     async def send(self, said: str, limit: int | None) -> AsyncIterator[str]:
         """Send the answer to what the user said, yielding after each content delta."""
         plan, content = self.plan, self.plan.content(said)
-        limit = len(content) if limit is None else limit
+        limit = len(content) if limit is None or plan.unlimited else limit
         await self.begin()
         await asyncio.sleep(plan.first_delay)
         for piece in plan.reasoning:
