@@ -73,6 +73,7 @@ derive: $(PROJECT) $(GEN) ## Derive the service config and the references of set
 	$(BIN)/chatter-grpc config --markdown > docs/configuration.md
 	$(BIN)/python -m tools.api_reference > docs/api.md
 	$(BIN)/python -m tools.metrics_table
+	$(BIN)/python -m tools.fold_table
 
 format: $(DEV) ## Bring code and protos into their form
 	$(BIN)/ruff check --fix .
@@ -145,7 +146,7 @@ $(BIN)/chatter-go: $(PROTOS) $(wildcard clients/go/*.go clients/go/go.*) $(RUNTI
 	@$(BIN)/python -m grpc_tools.protoc -Iprotos $(foreach name,$(notdir $(GOPLUGINS)),--plugin=$(BIN)/$(name)) \
 	  --go_out=clients/go --go_opt=module=$(GOMODULE) --go-grpc_out=clients/go --go-grpc_opt=module=$(GOMODULE) \
 	  $(filter %.proto,$(PROTOS))
-	@cd clients/go && $(GO) build -o "$(CURDIR)/$@" .
+	@cd clients/go && $(GO) test -c -o "$(CURDIR)/$(BIN)/chatter-go-test" . && $(GO) build -o "$(CURDIR)/$@" .
 else
 goclient:
 	@echo "Go is not on PATH: the client in Go is not tested"

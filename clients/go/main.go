@@ -8,9 +8,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,19 +25,10 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// A frame of any stream of a run: the responses of SendMessage and WatchRun differ in name alone.
-type frame interface {
-	GetCursor() string
-	GetEvents() []*chatter.RunEvent
-}
-
-// reader follows one run: how far it has come, and the text of each message.
+// reader follows one run: how far it has come, and what it has printed.
 type reader struct {
-	runID, cursor string
-	seq           int64
-	attempt       int32
-	texts         map[string]*strings.Builder
-	ended         bool
+	state
+	cursor, printed string
 }
 
 func main() {
@@ -80,12 +69,12 @@ func ask(ctx context.Context, conn *grpc.ClientConn, question string) error {
 	}
 	request := &chatter.SendMessageRequest{RequestId: rand.Text(), ConversationId: made.Conversation.Id,
 		Parts: []*chatter.ContentPart{{Part: &chatter.ContentPart_Text{Text: &chatter.TextPart{Text: question}}}}}
-	r := &reader{texts: map[string]*strings.Builder{}}
+	r := &reader{}
 	sending, err := chat.SendMessage(ctx, request)
 	if err == nil {
 		err = follow(r, sending.Recv)
 	}
-	if r.ended || r.runID == "" {
+	if r.end != nil || r.runID == "" {
 		return err
 	}
 	// It broke, or was handed off: read on once, behind the last frame. A program that runs for long tries more often.
@@ -94,13 +83,13 @@ func ask(ctx context.Context, conn *grpc.ClientConn, question string) error {
 	if err == nil {
 		err = follow(r, watching.Recv)
 	}
-	if err == nil && !r.ended {
+	if err == nil && r.end == nil {
 		err = errors.New("the stream ended before the run")
 	}
 	return err
 }
 
-// follow takes frames until the stream ends.
+// follow takes frames until the run or the stream ends.
 func follow[F frame](r *reader, next func() (F, error)) error {
 	for {
 		f, err := next()
@@ -109,50 +98,43 @@ func follow[F frame](r *reader, next func() (F, error)) error {
 		} else if err != nil {
 			return err
 		}
-		for _, event := range f.GetEvents() {
-			if err := r.take(event); err != nil {
-				return err
-			}
+		if r.state, err = fold(r.state, f); err != nil {
+			return err
 		}
 		r.cursor = f.GetCursor()
+		r.show()
+		if r.end != nil {
+			return r.conclude()
+		}
 	}
 }
 
-// take applies one event, prints its text, and checks that nothing is missing and every message has its hash.
-func (r *reader) take(event *chatter.RunEvent) error {
-	anew := event.Attempt > r.attempt && event.FirstSeq <= r.seq+1
-	if !anew && (event.FirstSeq != r.seq+1 || event.Attempt != r.attempt) {
-		return fmt.Errorf("event %d does not follow event %d", event.FirstSeq, r.seq)
+// show prints what is new; where an attempt, a discarded message or a snapshot took something back, all of it.
+func (r *reader) show() {
+	var text strings.Builder
+	for _, m := range r.messages {
+		text.WriteString(m.text())
 	}
-	r.seq, r.attempt = event.Seq, event.Attempt
-	switch e := event.Event.(type) {
-	case *chatter.RunEvent_RunStarted:
-		r.runID = e.RunStarted.RunId
-	case *chatter.RunEvent_AttemptStarted:
-		if event.Attempt > 1 {
-			fmt.Print("\n[the answer begins anew]\n")
-		}
-	case *chatter.RunEvent_MessageStarted:
-		r.texts[e.MessageStarted.MessageId] = &strings.Builder{}
-	case *chatter.RunEvent_TextDelta:
-		r.texts[e.TextDelta.MessageId].WriteString(e.TextDelta.Text)
-		fmt.Print(e.TextDelta.Text)
-	case *chatter.RunEvent_MessageDiscarded:
-		delete(r.texts, e.MessageDiscarded.MessageId)
+	now := text.String()
+	if now == r.printed || (now == "" && r.end == nil) {
+		return
+	}
+	rest, goesOn := strings.CutPrefix(now, r.printed)
+	if !goesOn {
 		fmt.Print("\n[the answer begins anew]\n")
-	case *chatter.RunEvent_MessageFinished:
-		sum := sha256.Sum256([]byte(r.texts[e.MessageFinished.MessageId].String()))
-		if hex.EncodeToString(sum[:]) != e.MessageFinished.TextSha256 {
-			return errors.New("the text does not have the hash that the server names")
-		}
+	}
+	fmt.Print(rest)
+	r.printed = now
+}
+
+// conclude returns how the run ended where that is not as it should.
+func (r *reader) conclude() error {
+	switch e := r.end.GetEvent().(type) {
 	case *chatter.RunEvent_Completed:
-		r.ended = true
 		fmt.Println()
 	case *chatter.RunEvent_Failed:
-		r.ended = true
 		return fmt.Errorf("the run failed: %v: %s", e.Failed.Reason, e.Failed.Message)
 	case *chatter.RunEvent_Cancelled:
-		r.ended = true
 		return errors.New("the run was cancelled")
 	}
 	return nil

@@ -17,6 +17,7 @@ from chatter_grpc.config import OF_CLIENTS, PREFIX, Settings
 from tests.support.cookbook import missing_documents, missing_lines, run_blocks
 from tests.support.documents import RUN, Fence, blocks_of, faults_of, read_fences
 from tests.support.processes import ROOT, Process, environment, serving
+from tools import fold_table
 from tools.metrics_table import table, with_table
 
 # Run by a test of its own, or made from what is tested.
@@ -148,7 +149,12 @@ def test_the_fold_among_the_concepts_is_that_of_the_clients() -> None:
     cases = json.loads((ROOT / "clients" / "fold_cases.json").read_text())["cases"]
     for case in [case for case in cases if "fault" not in case]:
         finished = {message["id"]: message["text"] for message in case["messages"] if message["finished"]}
-        assert names["fold"](case["events"]) == finished, case["name"]
+        assert names["fold"](case["frames"]) == finished, case["name"]
+
+
+def test_the_table_of_the_folds_cases_is_current() -> None:
+    """Make it anew with `make derive`."""
+    assert fold_table.with_table(TEXTS["docs/clients.md"]) == TEXTS["docs/clients.md"]
 
 
 def test_a_block_that_is_not_marked_would_be_found() -> None:

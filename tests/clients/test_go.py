@@ -11,11 +11,14 @@ import pytest
 from chatter_client import Client
 from chatter_client.contract import chat_service_pb2
 from tests.support.client_accounts import LONG_QUESTION, PASSWORD, QUESTION, stored_texts
-from tests.support.processes import environment
+from tests.support.fold_cases import CASES
+from tests.support.processes import ROOT, environment
 from tests.support.served import Served
 from tests.support.tcp_proxy import TcpProxy
 
-PROGRAM = shutil.which("chatter-go", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+BINARIES = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+PROGRAM = shutil.which("chatter-go", path=BINARIES)
+FOLD_TEST = shutil.which("chatter-go-test", path=BINARIES)
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chatter-go is not built: make goclient does, where Go is")
 
 
@@ -73,3 +76,11 @@ def test_without_credentials_it_says_where_they_are_read(server: Served) -> None
     assert (program.returncode, out) == (1, "")
     assert "CHATTER_API_KEY" in err
     assert "CHATTER_LOGIN" in err
+
+
+def test_its_fold_makes_of_every_case_what_it_should() -> None:
+    assert FOLD_TEST is not None
+    folder = ROOT / "clients" / "go"
+    done = subprocess.run([FOLD_TEST, "-test.v"], check=False, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("\n    --- PASS") == len(CASES)

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from chatter_client import ChatterError, Fold, GaveUp, IntegrityError, Place, Resumption, RunLost, Unauthenticated
+from chatter_client import ChatterError, CursorExpired, Fold, GaveUp, IntegrityError, Place, Resumption, Unauthenticated
 from chatter_client.contract import chat_service_pb2, run_event_pb2, run_service_pb2
 from chatter_client.progress import Progress
 
@@ -184,11 +184,23 @@ def test_what_may_pass_is_waited_for(error: ChatterError) -> None:
     assert begun().pause(error) > 0
 
 
-def test_a_run_that_is_gone_is_lost_where_it_was_read_before() -> None:
+def test_a_run_that_was_purged_ends_the_stream_with_what_was_read_of_it() -> None:
     progress = begun()
     progress.take(first_frame())
-    with pytest.raises(RunLost):
-        progress.pause(refused("RUN_NOT_FOUND", grpc.StatusCode.NOT_FOUND))
+    with pytest.raises(CursorExpired) as caught:
+        progress.pause(CursorExpired(reason="CURSOR_EXPIRED", code=grpc.StatusCode.OUT_OF_RANGE))
+    assert caught.value.place is not None
+    assert caught.value.place.fold.run_id == "run_1"
+
+
+def test_a_snapshot_begins_the_fold_anew_and_is_gone_on_from() -> None:
+    progress = begun()
+    progress.take(first_frame())
+    assert list(progress.take(control(snapshot=run_event_pb2.Snapshot(seq=7)))) == []
+    assert progress.fold == Fold(snapshot=7)
+    assert progress.request() == run_service_pb2.WatchRunRequest(run_id="run_1", cursor="c2")
+    assert [event.seq for event in progress.take(first_frame())] == [1]
+    assert progress.fold.run_id == "run_1"
 
 
 def test_events_that_cannot_be_trusted_end_the_stream_with_the_place_before_them() -> None:

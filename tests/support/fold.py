@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from chatter_grpc._gen.chatter.v1.content_pb2 import Usage
 from chatter_grpc._gen.chatter.v1.run_event_pb2 import MessageFinished, RunEvent
@@ -29,7 +30,7 @@ class ClientFold:
     """Takes the events of frames in order. It has no part of the server's code, so that the two check each other.
 
     Numbers are checked for gaps: within an attempt they go on by one; another attempt begins at any number that is
-    not after the next one.
+    not after the next one. The events of a snapshot are numbered by themselves, and then once jump to the log's.
     """
 
     seq: int = 0
@@ -39,7 +40,26 @@ class ClientFold:
     end: str = ""
     last: RunEvent | None = None
     kinds: list[str] = field(default_factory=list)
+    snapshots: int = 0
+    _jump_after: int = 0
     _finished_steps: set[str] = field(default_factory=set)
+
+    def take_frame(self, frame: Any) -> None:
+        """Apply a frame, or a page."""
+        if frame.control.HasField("snapshot"):
+            self.forget(frame.control.snapshot.seq)
+        self.take(frame.events)
+
+    def forget(self, seq: int) -> None:
+        """Begin anew with a snapshot of what was written up to ``seq``."""
+        if self.end:
+            raise StreamBroken(f"a snapshot comes after the end, {self.end}")
+        self.seq, self.attempt, self.last = 0, 0, None
+        self.messages.clear()
+        self.kinds.clear()
+        self._finished_steps.clear()
+        self.snapshots += 1
+        self._jump_after = seq
 
     def take(self, events: Iterable[RunEvent]) -> None:
         """Apply the events of a frame."""
@@ -65,6 +85,10 @@ class ClientFold:
             raise StreamBroken(f"event {event.seq} comes after the end")
         goes_on = event.first_seq == self.seq + 1 and event.attempt == max(self.attempt, 1)
         anew = event.attempt > self.attempt and event.first_seq <= self.seq + 1
+        if not (goes_on or anew) and self.seq and event.first_seq == self._jump_after + 1:
+            if self.seq >= self._jump_after or event.attempt < self.attempt:
+                raise StreamBroken(f"a snapshot up to {self._jump_after} has the event {self.seq}")
+            self._jump_after, goes_on = 0, True
         if not (goes_on or anew) or event.seq < event.first_seq:
             raise StreamBroken(f"event {event.attempt}/{event.first_seq} comes after {self.attempt}/{self.seq}")
 

@@ -12,11 +12,11 @@ from chatter_client.errors import ClientError as ClientError
 from chatter_client.errors import CursorExpired as CursorExpired
 from chatter_client.errors import GaveUp as GaveUp
 from chatter_client.errors import IntegrityError as IntegrityError
-from chatter_client.errors import RunLost as RunLost
 from chatter_client.errors import Unauthenticated as Unauthenticated
 from chatter_client.errors import Violation as Violation
-from chatter_client.fold import Fold as Fold
-from chatter_client.fold import FoldedMessage as FoldedMessage
+from chatter_client.folding import Fold as Fold
+from chatter_client.folding import FoldedMessage as FoldedMessage
+from chatter_client.folding import fold as fold
 from chatter_client.interruptions import Interruption as Interruption
 from chatter_client.progress import Place as Place
 from chatter_client.progress import Resumption as Resumption

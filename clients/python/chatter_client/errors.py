@@ -87,11 +87,7 @@ class Unauthenticated(ChatterError):
 
 
 class CursorExpired(ChatterError):
-    """The run's events are no longer kept; its messages are still to be read with ListMessages."""
-
-
-class RunLost(ChatterError):
-    """The run that was being read does not exist any more."""
+    """The run that was being read was purged with its conversation; ``place.fold`` is what was read of it."""
 
 
 def error_of(failed: Any) -> ChatterError:

@@ -10,8 +10,8 @@ import grpc
 from google.protobuf.message import Message
 
 from chatter_client._gen.chatter.v1 import run_event_pb2, run_service_pb2
-from chatter_client.errors import ChatterError, ClientError, GaveUp, RunLost
-from chatter_client.fold import Fold
+from chatter_client.errors import ChatterError, ClientError, GaveUp
+from chatter_client.folding import Fold, fold
 
 # Statuses that no server of Chatter gave: a connection broke, or a proxy spoke.
 BROKEN: Final = frozenset(
@@ -113,15 +113,18 @@ class Progress:
         return run_service_pb2.WatchRunRequest(run_id=self.run_id, cursor=self.cursor)
 
     def take(self, frame: Any) -> Sequence[run_event_pb2.RunEvent]:
-        """Take a frame and return its events; raises ``IntegrityError``."""
+        """Take a frame and return its events; raises ``IntegrityError``.
+
+        After a snapshot the run's events are given once more from ``run_started`` on, as far as they are still kept.
+        """
         control = frame.control.WhichOneof("control")
-        if frame.events or control == "heartbeat":
+        if frame.events or control in ("heartbeat", "snapshot"):
             self.news = self._clock()
             self._tries = 0
         self._delivered = bool(frame.events)
         self._handed_off = control == "hand_off"
         try:
-            self.fold.take(frame.events)
+            self.fold = fold(self.fold, frame)
         except ClientError as error:
             raise self.located(error) from None
         self.run_id = self.run_id or self.fold.run_id
@@ -131,11 +134,11 @@ class Progress:
     def pause(self, error: ChatterError | None) -> float:
         """Return how long to wait before the next call, after a failure or an end that came too early (``None``).
 
-        Raises the error where another call would not help, ``RunLost``, and ``GaveUp``.
+        Raises the error where another call would not help, among them ``CursorExpired``, and ``GaveUp``.
         """
         self.breaks += 1
         if error is not None and not passes(error):
-            raise self.located(self._lost(error))
+            raise self.located(error)
         left = self.news + self.resumption.give_up_after - self._clock()
         if error is not None and error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and (error.retry_after or 0) > left:
             # A quota that is used up for today is no fault of the connection.
@@ -157,11 +160,6 @@ class Progress:
     def located(self, error: ClientError) -> ClientError:
         """Return an error that says where to go on."""
         error.place = self.place
-        return error
-
-    def _lost(self, error: ChatterError) -> ChatterError:
-        if error.reason == "RUN_NOT_FOUND" and self.cursor:
-            return RunLost(error.message, reason=error.reason, code=error.code, call_id=error.call_id)
         return error
 
 

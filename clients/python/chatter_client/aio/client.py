@@ -18,7 +18,7 @@ from chatter_client.aio.streams import RunStream
 from chatter_client.connection import OPENINGS, Tls, channel_credentials, channel_options, encryption_of
 from chatter_client.contract import auth_service_pb2
 from chatter_client.credentials import Credentials
-from chatter_client.fold import Fold
+from chatter_client.folding import Fold
 from chatter_client.interruptions import Listener, ignore
 from chatter_client.progress import Place, Progress, Resumption
 from chatter_client.requests import Content, message_request

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from chatter_client.contract import run_event_pb2, run_pb2, run_service_pb2
 from chatter_client.errors import ChatterError, ClientClosed
-from chatter_client.fold import Fold
+from chatter_client.folding import Fold
 from chatter_client.interruptions import Interruption, Listener, ignore
 from chatter_client.progress import Place, Progress
 from chatter_client.sync.watchdogs import Watchdog
@@ -22,9 +22,10 @@ CancelCall = Callable[[run_service_pb2.CancelRunRequest], run_service_pb2.Cancel
 class SyncRunStream:
     """Iterates over a run's events, each once and in order, to the run's end; ``fold`` holds what they amount to.
 
-    A broken connection, a server that stops and an expired token are passed over. Raises ``GaveUp`` where there was no
-    news for too long, ``Unauthenticated``, ``CursorExpired``, ``RunLost``, ``IntegrityError``, and ``ChatterError``
-    where the run is refused; their ``place`` is where ``SyncClient.resume`` goes on.
+    A broken connection, a server that stops and an expired token are passed over. Where the run's log was compacted
+    before all of it was read, the events begin once more with ``run_started``: what came before is to be forgotten.
+    Raises ``GaveUp`` where there was no news for too long, ``Unauthenticated``, ``CursorExpired``, ``IntegrityError``,
+    and ``ChatterError`` where the run is refused; their ``place`` is where ``SyncClient.resume`` goes on.
 
     One thread reads a stream; ``cancel`` and ``close`` may be called on another. ``with`` closes it; closing leaves the
     run alone.

@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from chatter_client.contract import content_pb2
-from chatter_client.fold import Fold
+from chatter_client.folding import Fold
 from chatter_client.interruptions import Interruption
 
 REFRESHES_PER_SECOND: Final = 8
