@@ -1,6 +1,7 @@
 """Starting runs: one transaction that stores what a run answers together with the run itself."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -160,6 +161,7 @@ class Starting:
             )
             first = _first_events(run)
             process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
+            leased_at = time.monotonic()
             await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
             await self._check_limits(tx, caller.owner_id, start)
             # Last, since all that the account starts on this day waits for it to be committed.
@@ -174,7 +176,7 @@ class Starting:
         if start.detached:
             self._wakeups.notify((PENDING_RUNS,))
         else:
-            self._supervisor.start(Work(run=run, input=run_input, turns=turns), first)
+            self._supervisor.start(Work(run=run, input=run_input, turns=turns), first, leased_at=leased_at)
         return run_id
 
     async def _check_limits(self, tx: Transaction, owner_id: str, start: Start) -> None:

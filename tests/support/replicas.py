@@ -276,6 +276,10 @@ class Process:
         """Return once the run at work here has written so many events."""
         await until(lambda: (tail := self.supervisor.tail(run_id)) is not None and tail.last_seq >= seq)
 
+    async def until_committed(self, run_id: str) -> None:
+        """Return once all that the run at work here has written is committed."""
+        await until(lambda: (tail := self.supervisor.tail(run_id)) is not None and tail.committed_seq == tail.last_seq)
+
     async def take_over(self, count: int = 1) -> None:
         """Take over so many lost runs. One whose row another transaction holds at the moment is passed over."""
         taken = 0

@@ -26,6 +26,7 @@ from tests.support.records import (
     store_conversation,
     store_user,
 )
+from tests.support.taking import take_lost
 
 MANY = 1_000
 
@@ -83,7 +84,7 @@ async def test_a_pending_run_is_nobodys_until_it_is_claimed(storage: Storage) ->
         await tx.runs.request_cancel([run.id], NOW)
         assert await tx.runs.cancel_requested("process_2") == (run.id,)
         assert await tx.runs.expire_leases() == 1
-        assert [each.id for each in await tx.runs.take_lost("reaper", LEASE, 10)] == [run.id]
+    assert [taken.run.id for taken in await take_lost(storage, 1)] == [run.id]
 
 
 async def test_a_conversation_with_a_pending_run_is_busy(storage: Storage) -> None:

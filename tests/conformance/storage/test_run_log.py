@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatter_grpc.core.runs.events import Batch, Entry, NodeFinished
+from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry, NodeFinished
 from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run
 from chatter_grpc.core.storage import Storage
 from tests.support.records import batch_of, deltas_of, finish_run, first_batch, start_run, store_conversation
+from tests.support.taking import take_lost
 
 ALL = 1_000_000
 BEGINNING = LogPosition()
@@ -20,9 +21,8 @@ async def start(storage: Storage, lease: float = 600.0) -> Run:
 
 
 async def take_over(storage: Storage) -> Run:
-    async with storage.write() as tx:
-        (run,) = await tx.runs.take_lost("process_2", 600.0, 1)
-    return run
+    (taken,) = await take_lost(storage, 1)
+    return taken.run
 
 
 async def read(storage: Storage, run: Run, after: LogPosition = BEGINNING, most: int = ALL) -> list[Entry]:
@@ -69,7 +69,7 @@ async def test_a_run_that_lost_its_attempt_is_named_and_the_others_are_written(
     assert set(await committer.commit([*batches, absent])) == {lost.id, ended.id, "run_none"}
     assert (await read(storage, before))[2:] == list(batches[0].entries)
     assert (await read(storage, after))[2:] == list(batches[3].entries)
-    assert len(await read(storage, lost)) == 2
+    assert [(entry.attempt, entry.body) for entry in (await read(storage, lost))[2:]] == [(2, AttemptStarted())]
     assert len(await read(storage, ended)) == 3
 
 
@@ -107,8 +107,12 @@ async def test_the_attempt_that_took_over_writes_on(storage: Storage, committer:
     await committer.commit([text_batch(run, 3, "a", "b")])
     taken = await take_over(storage)
     assert await committer.commit([text_batch(run, 5, "old")]) == [run.id]
-    assert await committer.commit([text_batch(taken, 5, "new")]) == []
-    assert [(entry.attempt, entry.seq) for entry in await read(storage, run)] == [(1, 1), (1, 2), (1, 4), (2, 5)]
+    assert await committer.commit([text_batch(run, 6, "old")]) == [run.id]
+    assert await committer.commit([text_batch(taken, 6, "new")]) == []
+    assert [(entry.attempt, entry.seq) for entry in await read(storage, run)] == [
+        *((1, 1), (1, 2), (1, 4)),
+        *((2, 5), (2, 6)),
+    ]
 
 
 async def test_an_end_follows_what_was_committed_before_it(storage: Storage, committer: LogCommitter) -> None:
@@ -165,12 +169,14 @@ async def test_a_position_ahead_of_its_attempt_goes_on_with_the_next_attempts_fi
     run = await start(storage, lease=-1)
     await committer.commit([text_batch(run, 3, "a")])
     taken = await take_over(storage)
-    batch = text_batch(taken, 4, "b", "c", "d")
+    batch = text_batch(taken, 5, "b", "c", "d")
     await committer.commit([batch])
     for seq in (3, 5, 6, 99):
-        assert await read(storage, run, LogPosition(1, seq)) == list(batch.entries)
-    assert [entry.first_seq for entry in await read(storage, run, LogPosition(2, 5))] == [6]
-    assert await read(storage, run, LogPosition(2, 6)) == []
+        entries = await read(storage, run, LogPosition(1, seq))
+        assert (entries[0].attempt, entries[0].seq, entries[0].body) == (2, 4, AttemptStarted())
+        assert entries[1:] == list(batch.entries)
+    assert [entry.first_seq for entry in await read(storage, run, LogPosition(2, 6))] == [7]
+    assert await read(storage, run, LogPosition(2, 7)) == []
     assert await read(storage, run, LogPosition(2, 99)) == []
 
 

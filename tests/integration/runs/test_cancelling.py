@@ -23,6 +23,7 @@ from chatter_grpc.core.runs.supervisor import RunSettings
 from chatter_grpc.core.storage import Storage
 from tests.support.catalogues import Catalogue
 from tests.support.desk import add_caller
+from tests.support.records import start_run
 from tests.support.replicas import Process, stored_fold, stored_messages
 from tests.support.waiting import soon, until
 
@@ -173,7 +174,7 @@ async def test_an_intent_that_another_process_wrote_is_carried_out(
         assert (run.state, chat.calls[0].state) == (RunState.CANCELLED, CallState.CLOSED)
 
 
-async def test_a_run_that_does_not_end_in_time_is_returned_as_it_is_with_its_intent(
+async def test_a_run_whose_process_does_not_hear_of_it_is_ended_by_the_one_who_cancels(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     chat = talking()
@@ -184,13 +185,20 @@ async def test_a_run_that_does_not_end_in_time_is_returned_as_it_is_with_its_int
         Process(storage, committer, models, name="b", cancel_seconds=0) as there,
     ):
         run_id = await here.send(caller, conversation.id)
+        watching = here.follow_along(caller, run_id)
         await spoken(chat)
+        await here.until_committed(run_id)
         run = await soon(there.runs.cancel(caller, run_id))
-        assert run.state is RunState.RUNNING
-        assert run.cancel_requested_at is not None
+        assert (run.state, run.attempt) == (RunState.CANCELLED, 2)
+        client = await soon(watching)
+        assert (client.end, client.stored) == ("cancelled", {})
+        await until(lambda: chat.calls[0].state is CallState.CLOSED)
+        assert (await here.answer(caller, conversation.id)).end == "completed", "the conversation is free again"
+    assert (await stored_fold(storage, run_id)).usage == run.usage
+    assert (run.usage.output_tokens, run.usage.estimated) == (2, True)
 
 
-async def test_a_run_that_is_slow_to_clean_up_is_returned_as_it_is(
+async def test_a_run_that_is_slow_to_clean_up_is_cancelled_all_the_same(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     release = asyncio.Event()
@@ -199,9 +207,41 @@ async def test_a_run_that_is_slow_to_clean_up_is_returned_as_it_is(
         run_id = await here.send(caller, conversation.id)
         await here.until_written(run_id)
         run = await soon(here.runs.cancel(caller, run_id))
-        assert run.state is RunState.RUNNING
+        assert (run.state, run.attempt) == (RunState.CANCELLED, 2)
+        assert (await here.runs.cancel(caller, run_id)) == run
         release.set()
-        assert (await here.ended(caller, run_id)).state is RunState.CANCELLED
+        await until(lambda: not here.supervisor.active_count)
+        assert await here.run_of(caller, run_id) == run
+    assert len(await stored_messages(storage, caller, conversation.id)) == 1
+
+
+async def test_those_who_cancel_at_once_a_run_that_nobody_ends_have_one_answer(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    models = Catalogue({"model": talking()})
+    run = await start_run(storage, conversation, process_id="gone")
+    async with (
+        Process(storage, committer, models, cancel_seconds=0.02) as here,
+        Process(storage, committer, models, name="b", cancel_seconds=0.02) as there,
+    ):
+        asked = (each.runs.cancel(caller, run.id) for each in (here, there, here, there))
+        runs = await soon(asyncio.gather(*asked))
+        assert {each.state for each in runs} == {RunState.CANCELLED}
+        assert (await here.follow(caller, run.id)).kinds[-1] == "cancelled"
+
+
+async def test_a_lost_run_that_is_to_be_cancelled_is_never_begun_again(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    chat = talking()
+    run = await start_run(storage, conversation, process_id="gone", lease=0)
+    async with storage.write() as tx:
+        await tx.runs.request_cancel((run.id,), run.created_at)
+    async with Process(storage, committer, Catalogue({"model": chat})) as here:
+        await here.take_over()
+        assert (await here.run_of(caller, run.id)).state is RunState.CANCELLED
+        assert not await here.reaper.reap()
+    assert not chat.calls
 
 
 @pytest.mark.parametrize("error", [ProviderStreamBroken(provider="scripted"), ValueError("planted")])

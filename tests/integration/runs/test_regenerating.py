@@ -140,7 +140,7 @@ async def test_a_question_whose_answer_failed_is_answered_again(
     assert [turn.text for turn in chat.calls[-1].request.turns] == ["Why?"]
 
 
-async def test_a_regeneration_whose_process_dies_leaves_the_answer_before(
+async def test_a_regeneration_whose_process_dies_leaves_the_answer_before_until_the_next_attempt_ends(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     here, _ = process(storage, committer, answer_script("old"), [TextPiece("new"), Gate(asyncio.Event()), STOP])
@@ -149,14 +149,18 @@ async def test_a_regeneration_whose_process_dies_leaves_the_answer_before(
         _, old = await stored_messages(storage, caller, conversation.id)
         run_id = await here.regenerate(caller, old.id)
         await here.until_written(run_id)
-        there = Process(storage, committer, Catalogue({"model": ScriptedChat(answer_script("x"))}), name="reaper")
-        async with storage.write() as tx:
-            await tx.runs.expire_leases()
-        assert await there.reaper.reap() == 1
-        assert (await here.ended(caller, run_id)).failure_reason == "RUN_INTERRUPTED"
-        # What was being written had no end, and is not stored.
-        assert await texts_of(storage, caller, conversation) == ["Why?", "old"]
-        await until(lambda: here.supervisor.active_count == 0)
+        gate = Gate(asyncio.Event())
+        models = Catalogue({"model": ScriptedChat([gate, TextPiece("newer"), STOP])})
+        async with Process(storage, committer, models, name="reaper") as there:
+            async with storage.write() as tx:
+                await tx.runs.expire_leases()
+            await there.take_over()
+            # What was being written had no end, and is not stored.
+            assert await texts_of(storage, caller, conversation) == ["Why?", "old"]
+            gate.event.set()
+            assert (await there.ended(caller, run_id)).attempt == 2
+            assert await texts_of(storage, caller, conversation) == ["Why?", "newer"]
+            await until(lambda: here.supervisor.active_count == 0)
 
 
 async def test_what_is_said_of_the_call_goes_before_the_conversation_and_the_run_before_counts_no_more(

@@ -108,8 +108,8 @@ async def test_no_reading_of_runs_reads_what_they_began_with(database: Database)
             assert await tx.runs.get(owner_id, run.id) == run
             assert (await tx.runs.list(owner_id, RunFilter(), read)).items == (run,)
             assert await tx.runs.active([owner_id]) == (run,)
-            assert [taken.id for taken in await tx.runs.take_lost(PROCESS, LEASE, 1)] == [run.id]
-    assert len(sent) == 5
+            assert [taken.run.id for taken in await tx.runs.take_lost(PROCESS, LEASE, 1)] == [run.id]
+    assert len(sent) == 6
     assert [statement for statement in sent if "run_inputs" in statement] == []
     with counting(database) as sent:
         async with storage.read() as tx:
