@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.chaos import cancels, redis_loss, rolling, slow_readers
 from tests.chaos.campaign import Campaign, run_campaign, say
 from tests.chaos.starts import Starts, run_starts
 from tests.chaos.zombies import Trials, run_zombies
@@ -18,6 +19,8 @@ BOTH = ("sqlite", "postgres")
 def main() -> int:
     """Read the command line, do what it says on each storage, and return the exit code."""
     given = _options().parse_args()
+    if "run" in given:
+        return int(given.run(given))
     does = {"runs": _runs, "zombies": _zombies, "starts": _starts}[given.command]
     return max(does(given, storage) for storage in (BOTH if given.storage == "both" else (given.storage,)))
 
@@ -38,6 +41,8 @@ def _options() -> argparse.ArgumentParser:
     for command in (runs, zombies, starts):
         command.add_argument("--seed", type=int, default=1)
         command.add_argument("--storage", choices=(*BOTH, "both"), default="both")
+    for module in (cancels, slow_readers, redis_loss, rolling):
+        module.add_command(commands)
     return options
 
 

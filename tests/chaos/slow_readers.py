@@ -1,0 +1,338 @@
+"""Slow readers: many that stop reading beside some that read, and what they cost the server and the others (G5).
+
+Every reader that reads has a run of its own; those that are slow watch the same runs on connections of their own, each
+with the window that a gRPC client begins with. They take the first frames, leave their sockets alone for a while, and
+then read all that is left. Each round is measured without them and with them.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from time import monotonic_ns
+from typing import Final
+
+import psutil
+import uvloop
+
+from benchmarks.answers import AnswerPlan
+from benchmarks.figures import percentiles
+from benchmarks.load.calls import MESSAGE_HEAD, Call, CallSpec, split_messages
+from benchmarks.load.connection import Connection
+from benchmarks.load.folding import StreamFault, StreamRecord, Wire, fold_messages, read_stream
+from benchmarks.sides import SEND_MESSAGE, provider_url, start_provider, write_request
+from chatter_grpc._gen.chatter.v1.chat_service_pb2 import SendMessageResponse
+from chatter_grpc._gen.chatter.v1.run_event_pb2 import RunStarted
+from chatter_grpc._gen.chatter.v1.run_service_pb2 import WatchRunRequest
+from tests.chaos.campaign import say
+from tests.support.served import Client, served, signed_in
+
+HOST: Final = "127.0.0.1"
+WATCH_RUN: Final = "/chatter.v1.RunService/WatchRun"
+READERS_PER_CONNECTION: Final = 10
+MB: Final = 1_000_000
+DEADLINE: Final = 60.0
+# What is asked of the figures.
+MOST_MEMORY_MB: Final = 50.0
+MOST_LATER: Final = 1.3
+MOST_LATER_MS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How much of everything there is; ``window`` is what a slow reader grants each of its streams, in bytes."""
+
+    readers: int = 50
+    slow: int = 200
+    seconds: float = 60.0
+    rate: float = 50.0
+    window: int = 65_535
+
+    @property
+    def plan(self) -> AnswerPlan:
+        """Answers that go on for a while after the slow ones read again."""
+        return AnswerPlan(tokens=round(self.rate * (self.seconds * 1.1 + 4)), rate=self.rate)
+
+    @property
+    def warm_up(self) -> "Shape":
+        """A short round before all others: what a process makes but once counts for nobody."""
+        return replace(self, slow=min(self.slow, self.readers), seconds=2.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one round showed. Lateness is from when a token was due to its arrival at a reader that reads."""
+
+    slow: int
+    late_ms: tuple[float, float]
+    """p50 and p99 of all tokens."""
+    phases_ms: tuple[float, float, float]
+    """p99 while the slow ones come, while they stand still, and from when they read again."""
+    memory_mb: float
+    """Of the server before the slow ones came; what follows is how it grew from there."""
+    stalled_mb: float
+    grown_mb: float
+
+
+class Faults(AssertionError):
+    """Readers that did not come to what the provider sent and the database holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A server, and an account on it."""
+
+    port: int
+    pid: int
+    client: Client
+
+    async def start_call(self, plan: AnswerPlan) -> CallSpec:
+        """Return a call that asks for the planned answer in a new conversation."""
+        conversation = await self.client.conversation()
+        request = write_request(plan, conversation_id=conversation.id)
+        return CallSpec(path=SEND_MESSAGE, request=request.SerializeToString(), metadata=tuple(self.client.metadata))
+
+    def watch_call(self, run_id: str) -> CallSpec:
+        """Return a call that watches a run from its beginning."""
+        request = WatchRunRequest(run_id=run_id).SerializeToString()
+        return CallSpec(path=WATCH_RUN, request=request, metadata=tuple(self.client.metadata))
+
+
+class SlowConnection(Connection):
+    """A connection of one reader, which leaves its socket alone when it is told to."""
+
+    def hold(self) -> None:
+        """Read nothing more."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read on."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+
+class Reading:
+    """A call that was made, and its end."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self.call = Call(on_end=lambda _: self.ended.set())
+
+    async def first_message(self) -> SendMessageResponse:
+        """Return the first frame once it is there."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                whole = b"".join(chunk for _, chunk in self.call.chunks)
+                size = MESSAGE_HEAD.size
+                if len(whole) >= size and len(whole) >= (end := size + MESSAGE_HEAD.unpack_from(whole)[1]):
+                    return SendMessageResponse.FromString(whole[size:end])
+                if self.ended.is_set():
+                    raise Faults(f"a call ended at once: {self.call.fault()}")
+                await asyncio.sleep(0.005)
+
+
+class Crowd:
+    """All readers of one round."""
+
+    def __init__(self, site: Site, shape: Shape, connections: AsyncExitStack) -> None:
+        self._site = site
+        self._shape = shape
+        self._connections = connections
+        self.readers: list[Reading] = []
+        self.slow: list[tuple[SlowConnection, Reading]] = []
+
+    async def start_readers(self) -> list[RunStarted]:
+        """Start a run for each reader that reads; return their first events."""
+        calls = [await self._site.start_call(self._shape.plan) for _ in range(self._shape.readers)]
+        connection = Connection(self._authority)
+        for number, spec in enumerate(calls):
+            if number % READERS_PER_CONNECTION == 0:
+                connection = Connection(self._authority)
+                await self._connect(connection)
+            self.readers.append(Reading())
+            connection.start(spec, self.readers[-1].call)
+        return [(await reading.first_message()).events[0].run_started for reading in self.readers]
+
+    async def start_slow(self, runs: Sequence[RunStarted]) -> None:
+        """Have the slow ones watch the runs, and stop at their first frames."""
+        for number in range(self._shape.slow):
+            connection, reading = SlowConnection(self._authority, window=self._shape.window), Reading()
+            await self._connect(connection)
+            connection.start(self._site.watch_call(runs[number % len(runs)].run_id), reading.call)
+            self.slow.append((connection, reading))
+        for connection, reading in self.slow:
+            await reading.first_message()
+            connection.hold()
+
+    def read_on(self) -> None:
+        """Have the slow ones read to the end."""
+        for connection, _ in self.slow:
+            connection.go_on()
+
+    async def wait_ended(self) -> None:
+        """Return once all streams are at their ends."""
+        async with asyncio.timeout(self._shape.seconds + DEADLINE):
+            for reading in (*self.readers, *(reading for _, reading in self.slow)):
+                await reading.ended.wait()
+
+    async def check(self, runs: Sequence[RunStarted]) -> list[StreamRecord]:
+        """Return the records of those that read; raises ``Faults`` unless everyone has what is stored."""
+        stored = []
+        for run in runs:
+            _, answer = await self._site.client.messages(run.conversation_id)
+            stored.append("".join(part.text.text for part in answer.parts))
+        records = []
+        for number, reading in enumerate((*self.readers, *(reading for _, reading in self.slow))):
+            try:
+                records.append(read_stream(reading.call, Wire.RUN, self._shape.plan))
+                text = fold_messages(Wire.RUN, split_messages(reading.call.chunks)).text
+            except StreamFault as fault:
+                raise Faults(f"reader {number} of {len(self.readers)} and {len(self.slow)} slow: {fault}") from fault
+            if text != stored[number % len(stored)]:
+                raise Faults(f"reader {number} has another text than the database")
+        return records[: len(self.readers)]
+
+    async def _connect(self, connection: Connection) -> None:
+        await asyncio.get_running_loop().create_connection(lambda: connection, HOST, self._site.port)
+        self._connections.callback(connection.close)
+
+    @property
+    def _authority(self) -> str:
+        return f"{HOST}:{self._site.port}"
+
+
+class Memory:
+    """Watches a process's resident memory, in MB of 10^6 bytes."""
+
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
+        self.before = self.most = self.now()
+
+    def now(self) -> float:
+        """Return what it is."""
+        resident: int = self._process.memory_info().rss
+        return resident / MB
+
+    async def watch(self) -> None:
+        """Note the most until cancelled."""
+        while True:
+            self.most = max(self.most, self.now())
+            await asyncio.sleep(0.25)
+
+
+async def run_round(site: Site, shape: Shape) -> Round:
+    """Run one round to the end of all its streams; raises ``Faults`` where a reader did not get everything."""
+    async with AsyncExitStack() as connections:
+        crowd = Crowd(site, shape, connections)
+        runs = await crowd.start_readers()
+        memory = Memory(site.pid)
+        watching = asyncio.create_task(memory.watch())
+        try:
+            await crowd.start_slow(runs)
+            held_at = monotonic_ns()
+            await asyncio.sleep(shape.seconds)
+            stalled = memory.now() - memory.before
+            released_at = monotonic_ns()
+            crowd.read_on()
+            await crowd.wait_ended()
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+        records = await crowd.check(runs)
+    phases: tuple[list[float], list[float], list[float]] = ([], [], [])
+    for record in records:
+        for index, late in enumerate(record.lateness):
+            arrived = record.first_token - record.lateness[0] + round(index * shape.plan.interval_ns) + late
+            phases[(arrived > held_at) + (arrived > released_at)].append(late / 1e6)
+    return Round(
+        slow=shape.slow,
+        late_ms=percentiles([late for phase in phases for late in phase]),
+        phases_ms=(percentiles(phases[0] or [0])[1], percentiles(phases[1])[1], percentiles(phases[2])[1]),
+        memory_mb=memory.before,
+        stalled_mb=stalled,
+        grown_mb=memory.most - memory.before,
+    )
+
+
+@asynccontextmanager
+async def open_site(scratch: Path, shape: Shape) -> AsyncIterator[Site]:
+    """Run the provider's stand-in and an embedded server, and log an account in."""
+    async with start_provider(scratch) as provider:
+        settings = {
+            "openai_base_url": provider_url(provider),
+            "openai_models": json.dumps([shape.plan.model, shape.warm_up.plan.model]),
+            "access_token_minutes": "60",
+            "streams_per_caller": "0",
+        }
+        with served(scratch / "server", **settings) as server:
+            async with server.connect() as anyone:
+                account = await signed_in(anyone)
+                port = int(server.address.rpartition(":")[2])
+                yield Site(port=port, pid=server.process.process.pid, client=account.client)
+
+
+async def measure(shape: Shape, repetitions: int) -> list[tuple[Round, Round]]:
+    """Run rounds without and with the slow ones in turn, every other time the other way round."""
+    without = replace(shape, slow=0)
+    pairs = []
+    with tempfile.TemporaryDirectory() as scratch:
+        async with open_site(Path(scratch), shape) as site:
+            await run_round(site, shape.warm_up)
+            for number in range(repetitions):
+                order = (without, shape) if number % 2 == 0 else (shape, without)
+                done = {each.slow: await run_round(site, each) for each in order}
+                pairs.append((done[0], done[shape.slow]))
+                say(describe(number, *pairs[-1]))
+    return pairs
+
+
+def describe(number: int, without: Round, beside: Round) -> str:
+    """Return a pair of rounds as a line."""
+    return (
+        f"{number + 1}: p99 late {without.late_ms[1]:.1f} ms without, {beside.late_ms[1]:.1f} ms beside"
+        f" {beside.slow} slow (p50 {without.late_ms[0]:.1f}, {beside.late_ms[0]:.1f}; p99 by phase"
+        f" {phased(without)} and {phased(beside)}); memory {beside.memory_mb:.0f} MB,"
+        f" {beside.stalled_mb:+.1f} while they stood still, {beside.grown_mb:+.1f} at most"
+        f" (without them {without.grown_mb:+.1f})"
+    )
+
+
+def phased(done: Round) -> str:
+    """Return the lateness in each phase."""
+    return " / ".join(f"{late:.1f}" for late in done.phases_ms)
+
+
+def judge(pairs: Sequence[tuple[Round, Round]]) -> list[str]:
+    """Return what is not as it is to be."""
+    faults = []
+    grown = max(beside.grown_mb for _, beside in pairs)
+    if grown > MOST_MEMORY_MB:
+        faults.append(f"memory grew by {grown:.1f} MB, and {MOST_MEMORY_MB:g} are allowed")
+    late = median(without.late_ms[1] for without, _ in pairs), median(beside.late_ms[1] for _, beside in pairs)
+    if late[1] > late[0] * MOST_LATER and late[1] > late[0] + MOST_LATER_MS:
+        faults.append(f"p99 lateness went from {late[0]:.1f} to {late[1]:.1f} ms in the median")
+    return faults
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command ``slow-readers``."""
+    options = commands.add_parser("slow-readers", help="many readers stop reading beside some that read")
+    options.add_argument("--slow", type=int, default=200, help="how many stop reading")
+    options.add_argument("--readers", type=int, default=50, help="how many read, each a run of its own")
+    options.add_argument("--seconds", type=float, default=60.0, help="how long they do not read")
+    options.add_argument("--rate", type=float, default=50.0, help="tokens per second of each run")
+    options.add_argument("--repetitions", type=int, default=5, help="pairs of rounds; the median counts")
+    options.set_defaults(run=_show)
+
+
+def _show(given: argparse.Namespace) -> int:
+    shape = Shape(readers=given.readers, slow=given.slow, seconds=given.seconds, rate=given.rate)
+    faults = judge(uvloop.run(measure(shape, given.repetitions)))
+    say("\n".join(faults) or "as it is to be")
+    return int(bool(faults))
