@@ -4,6 +4,7 @@ import pytest
 
 from tests.acceptance.platform.effects import (
     accounts,
+    budgets,
     changes,
     conversations,
     inquiries,
@@ -32,6 +33,7 @@ TABLES = (
     changes.EFFECTS,
     searches.EFFECTS,
     starts.EFFECTS,
+    budgets.EFFECTS,
 )
 EFFECTS: dict[str, Effect] = {field: effect for table in TABLES for field, effect in table.items()}
 
