@@ -53,6 +53,31 @@ async def is_cut_off(ada: Account, provider: Provider) -> None:
     gate.open()
 
 
+@pytest.mark.platform("T9")
+async def test_no_run_takes_more_than_the_server_allows_any(
+    tmp_path: Path, provider: Provider, provider_settings: dict[str, str]
+) -> None:
+    """T9: "Hello" counts 2 tokens; of 7, 5 are left for the answer, which cost 10 micro-dollars each; 34 pay for 3."""
+    limits = {"run_tokens": "7", "run_cost_micros": "34", "run_seconds": "60"}
+    settings = {**provider_settings, **limits, "data_dir": str(tmp_path / "data")}
+    with served(tmp_path / "log", **settings) as server:
+        async with server.connect() as anyone:
+            ada = await signed_in(anyone)
+            for asked, most in (({}, 3), ({"max_tokens": 6, "max_cost_micros": 1_000}, 3), ({"max_tokens": 4}, 2)):
+                (place,) = await places(ada.client, 1)
+                stream = await ada.client.ask(place, "Hello", budget=asked)
+                assert provider.calls[-1].body["max_tokens"] == most
+                budget = (await ada.client.run(stream.run_id)).budget
+                held = (budget.max_tokens, budget.max_cost_micros, budget.max_duration.seconds)
+                assert held == (min(asked.get("max_tokens", 7), 7), 34, 60)
+            (place,) = await places(ada.client, 1)
+            unpriced = message(place, "Hello", overrides={"model": "openai/other"})
+            assert await ada.client.reason("SendMessage", **unpriced) == "BUDGET_UNPRICED"
+            free = await ada.client.ask(place, "Hello", overrides={"model": "chatter/offline"})
+            assert free.fold.end == "completed", "the built-in model costs nothing"
+            assert await ada.client.reason("SendMessage", **message(place, "Hello " * 10)) == "BUDGET_EXCEEDED"
+
+
 @pytest.mark.platform("T9", "T10")
 async def test_what_waits_outlives_its_server_and_nobody_has_more_than_allowed(
     tmp_path: Path, provider: Provider, provider_settings: dict[str, str]

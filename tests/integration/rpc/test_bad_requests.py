@@ -1,14 +1,17 @@
 """Bad input of every kind is refused with its reason, on every RPC, and nothing breaks."""
 
+from typing import Any
+
 import grpc
 import pytest
+from google.protobuf import duration_pb2, json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatter_grpc._gen.chatter.v1 import auth_service_pb2, chat_service_pb2, conversation_pb2
+from chatter_grpc._gen.chatter.v1 import auth_service_pb2, chat_service_pb2, conversation_pb2, run_pb2
 from chatter_grpc.core.callers import Scope
 from chatter_grpc.rpc.contract import SERVICES, methods_of
 from tests.support.edge import MAX_REQUEST_BYTES, Account, Edge, bearer
@@ -93,6 +96,25 @@ async def test_all_violations_come_back_in_one_answer(edge: Edge, account: Accou
         "tags[0]": "must have at least 1 characters",
         "tags[1]": "must have at most 50 characters",
     }
+
+
+@ONLY_SQLITE
+@pytest.mark.parametrize("method", ["ChatService/SendMessage", "ChatService/RegenerateMessage", "RunService/CreateRun"])
+async def test_a_budget_of_nothing_or_less_is_refused(edge: Edge, account: Account, method: str) -> None:
+    name = f"/chatter.v1.{method}"
+    ids = {"request_id": "q", "conversation_id": "conv_1", "message_id": "msg_1"}
+    parts = [{"text": {"text": "Hello"}}]
+    request: Any = GetMessageClass(METHODS[name].input_type)()
+    json_format.ParseDict({**ids, "parts": parts}, request, ignore_unknown_fields=True)
+    for tokens, micros in ((0, -1), (-(2**63), 0)):
+        request.budget.CopyFrom(run_pb2.Budget(max_tokens=tokens, max_cost_micros=micros))
+        answer = await edge.call(name, request, account.metadata)
+        assert (answer.code, answer.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_INVALID")
+        assert answer.fields == dict.fromkeys(("budget.max_tokens", "budget.max_cost_micros"), "must be at least 1")
+    for span in ({}, {"seconds": -1}, {"nanos": -1}, {"seconds": 2, "nanos": -1}, {"seconds": 2**62}):
+        request.budget.CopyFrom(run_pb2.Budget(max_duration=duration_pb2.Duration(**span)))
+        answer = await edge.call(name, request, account.metadata)
+        assert (answer.reason, set(answer.fields)) == ("FIELD_INVALID", {"budget.max_duration"})
 
 
 @ONLY_SQLITE
