@@ -89,6 +89,7 @@ async def store_laden_conversation(storage: Storage, owner_id: str = "") -> tupl
         if number:
             async with storage.write() as tx:
                 assert await compact_log(tx, run.id) is not None
+                await tx.housekeeping.drop_scaffolding(run.id)
     async with storage.write() as tx:
         await tx.audit.add(Action(method="/m"), new_id(AUDIT), Resource(kind="conversation", id=conversation.id), "OK")
         return await tx.conversations.get(conversation.owner_id, conversation.id), ids

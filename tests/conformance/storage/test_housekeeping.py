@@ -168,7 +168,7 @@ async def test_an_audit_log_that_is_kept_for_good_stays(storage: Storage, databa
         names = "id, owner_id, actor_id, method, resource_kind, resource_id, outcome, call_id, address, at"
         at = NOW if not database.is_sqlite else 0
         values = "'a', '', '', '', '', '', '', '', '', :at"
-        await statements.run(text(f"INSERT INTO audit_log ({names}) VALUES ({values})"), {"at": at})  # noqa: S608
+        await statements.run(text(f"INSERT INTO audit_log ({names}) VALUES ({values})"), {"at": at})
     cutoffs = Cutoffs.at(NOW + 9999 * DAY, Retention(audit=None))
     async with storage.write() as tx:
         assert not await tx.housekeeping.is_due(Duty.AUDIT, cutoffs)
