@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatter_grpc.adapters.sql.log_codec import LogUnreadable, decode_batch, encode_batch
-from chatter_grpc.core.models import FinishReason, Role
+from chatter_grpc.core.models import FinishReason, Price, Role
 from chatter_grpc.core.runs import events
 from chatter_grpc.core.runs.events import Batch, Body, DeltaKind, Entry
 from chatter_grpc.core.usage import Usage
@@ -26,7 +26,15 @@ BODIES: dict[type[Body], st.SearchStrategy[Body]] = {
     events.AttemptStarted: st.builds(events.AttemptStarted),
     events.NodeStarted: st.builds(events.NodeStarted, TEXT, TEXT),
     events.NodeFinished: st.builds(events.NodeFinished, TEXT),
-    events.MessageStarted: st.builds(events.MessageStarted, TEXT, st.sampled_from(Role), TEXT, TEXT),
+    events.MessageStarted: st.builds(
+        events.MessageStarted,
+        TEXT,
+        st.sampled_from(Role),
+        TEXT,
+        TEXT,
+        COUNT,
+        st.none() | st.builds(Price, input_micros=COUNT, output_micros=COUNT),
+    ),
     events.UsageReported: st.builds(events.UsageReported, TEXT, TEXT, USAGE),
     events.MessageDiscarded: st.builds(events.MessageDiscarded, TEXT),
     events.MessageFinished: st.builds(
@@ -74,6 +82,10 @@ KNOWN: dict[str, Body] = {
     "019205919300a3312e319205a16e": events.NodeFinished("n"),
     "019205919300a3312e319506a16da9617373697374616e74a3702f6da170": events.MessageStarted(
         "m", Role.ASSISTANT, "p/m", "p"
+    ),
+    # With an estimate of what the model was sent, and its price.
+    "019205919300a3312e319706a16da9617373697374616e74a3702f6da17007920102": events.MessageStarted(
+        "m", Role.ASSISTANT, "p/m", "p", 7, Price(input_micros=1, output_micros=2)
     ),
     "019205919300a3312e319407a16da3702f6d94010203c2": events.UsageReported("m", "p/m", COUNTED),
     "019205919300a3312e319208a16d": events.MessageDiscarded("m"),
