@@ -162,14 +162,17 @@ class Tail:
         self.committed_seq = batch.last_seq
         self._kept_size += size - self.committed_size
         self.committed_size = size
+        shows_more = False
         while self._barriers and self._barriers[0] <= batch.last_seq:
             self._barriers.popleft()
+            shows_more = True
         if isinstance(batch.entries[-1].body, TERMINAL):
             self.ended = True
         entries = self._entries
         while self._kept_size > self._kept and len(entries) > 1 and entries[0].seq <= self.committed_seq:
             self._kept_size -= _size_of(entries.popleft())
-        self.wake()
+        if shows_more:
+            self.wake()
 
     def lapse(self) -> bool:
         """Note that this attempt lost the run where it no longer holds it for certain; return whether it is lost."""
