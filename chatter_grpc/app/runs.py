@@ -54,20 +54,12 @@ def build_runs(
     watcher: HousekeepingObserver | None = None,
 ) -> AtWork:
     """Build what carries runs in this process."""
-    commit_settings = CommitSettings(interval=settings.commit_milliseconds / 1000)
-    committer = GroupCommitter(log, wakeups.notify, commit_settings, observer)
-    lease = settings.lease_seconds
-    run_settings = RunSettings(
-        time_limit=settings.run_seconds,
-        lease=lease,
-        renew=lease / LEASE_RENEWALS,
-        max_message_bytes=settings.max_answer_bytes,
-    )
-    process_id = f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"
+    committer = GroupCommitter(log, wakeups.notify, commit_settings(settings), observer)
     engine = LangGraphEngine(asking, Checkpointing(storage, committer), graphs)
     keeper = build_housekeeper(storage, settings, watcher)
     executor = ExecutorByKind({WorkflowKind.HOUSEKEEPING: keeper}, otherwise=engine)
-    supervisor = Supervisor(process_id, storage, executor, committer, wakeups, run_settings, utc_now, observer)
+    bounds = run_settings(settings)
+    supervisor = Supervisor(new_process_id(), storage, executor, committer, wakeups, bounds, utc_now, observer)
     claimer = Claimer(
         storage, supervisor, wakeups, utc_now, room=settings.detached_runs, per_owner=settings.runs_per_owner
     )
@@ -87,3 +79,24 @@ def build_runs(
         wakeups=wakeups,
         committer=committer,
     )
+
+
+def commit_settings(settings: Settings) -> CommitSettings:
+    """Return when the events of runs are committed."""
+    return CommitSettings(interval=settings.commit_milliseconds / 1000)
+
+
+def run_settings(settings: Settings) -> RunSettings:
+    """Return the bounds and times of runs."""
+    lease = settings.lease_seconds
+    return RunSettings(
+        time_limit=settings.run_seconds,
+        lease=lease,
+        renew=lease / LEASE_RENEWALS,
+        max_message_bytes=settings.max_answer_bytes,
+    )
+
+
+def new_process_id() -> str:
+    """Return a name for this process in leases; there is never another one of it."""
+    return f"{socket.gethostname()}-{os.getpid()}-{new_id('proc')[-8:]}"

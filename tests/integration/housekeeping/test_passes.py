@@ -18,8 +18,8 @@ from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.runs.events import NodeFinished, NodeStarted
 from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run, RunFilter, RunState
 from chatter_grpc.core.storage import Storage
-from tests.integration.housekeeping.conftest import HeldStorage, Keeper
 from tests.support.housekeeping import delete_conversation, is_due, rows_naming, store_laden_conversation
+from tests.support.keepers import HeldStorage, Keeper
 from tests.support.records import NOW
 from tests.support.waiting import eventually, soon, until
 
