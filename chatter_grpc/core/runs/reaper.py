@@ -137,7 +137,7 @@ class Reaper:
     async def _go_on(self, taken: Taken, leased_at: float) -> None:
         """Start the attempt that was taken, or end the run in its name."""
         run = taken.run
-        self.supervisor.lose(run.id)
+        self.supervisor.lose(run.id, run.attempt)
         before = Fold()
         work = None
         outcome = Outcome(state=RunState.CANCELLED)

@@ -115,7 +115,11 @@ class Supervisor:
         ``refusal`` is why no more of the work may begin, if it may not: what was done before is brought to its end.
         """
         run = work.run
-        self.lose(run.id)
+        self.lose(run.id, run.attempt)
+        if run.id in self._active and self._active[run.id].tail.attempt > run.attempt:
+            # It took so long to come here that the run has been taken from it.
+            on_ended()
+            return
         tail = Tail(run.id, run.attempt, first.entries, first.last_seq)
         purse = Purse(self._storage, run) if run.budget.limits_usage else None
         longest = self.settings.max_message_bytes
@@ -130,10 +134,10 @@ class Supervisor:
             attempt.interrupt(HAND_OVER)
         _ = self.own(self._see_through(attempt, on_ended), f"run {run.id}")
 
-    def lose(self, run_id: str) -> None:
-        """Note that a run was taken from the attempt that was at work on it here, if one was."""
+    def lose(self, run_id: str, taken: int) -> None:
+        """Note that the attempt ``taken`` took a run from the one that was at work on it here, if one was."""
         attempt = self._active.get(run_id)
-        if attempt is not None:
+        if attempt is not None and attempt.tail.attempt < taken:
             attempt.tail.mark_lost()
 
     def own(self, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
