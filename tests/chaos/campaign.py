@@ -91,7 +91,8 @@ def summary(results: list[RoundResult]) -> str:
         f" with {sum(result.breaks for result in results)} breaks, {sum(result.seconds for result in results):.0f} s",
         f"disasters: {_counted(disasters)}",
         f"faults of the provider: {_counted(faults)}",
-        f"ended RUN_INTERRUPTED after three losses: {sum(result.interrupted for result in results)}",
+        f"ended RUN_INTERRUPTED after three losses: {sum(result.interrupted for result in results)};"
+        f" attempts that no disaster explains: {sum(result.unasked for result in results)}",
     ]
     if len(took) > 1:
         percentiles = statistics.quantiles(took, n=100, method="inclusive")
@@ -116,11 +117,12 @@ def _counted(counter: Counter[str]) -> str:
 
 
 def _read(path: Path) -> dict[int, RoundResult]:
+    """Return the rounds that are done; those with failures, and those that another kit wrote, are played again."""
     if not path.exists():
         return {}
     names = {each.name for each in fields(RoundResult)}
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {line["number"]: RoundResult(**{name: line[name] for name in names}) for line in lines}
+    return {line["number"]: RoundResult(**line) for line in lines if line.keys() == names and not line["faults"]}
 
 
 def _write(path: Path, result: RoundResult) -> None:

@@ -8,13 +8,16 @@ from typing import Final
 from chatter_grpc.core.runs.events import AttemptStarted, NodeFinished, NodeStarted
 from tests.chaos.disasters import ENDING, Happened
 from tests.chaos.graphs import NODES
-from tests.chaos.plans import TOKEN_BYTES
+from tests.chaos.plans import TOKEN_BYTES, ChaosPlan
 from tests.chaos.provider import ChaosCall
 from tests.chaos.readers import Seen
 from tests.chaos.rows import StoredRun
+from tests.support.openai_plans import Fault
 
 # A commit comes every 50 ms; on a machine that does much else it takes longer, and what is sent is not yet received.
 COMMIT_SLACK: Final = 1.0
+# What was sent so shortly before a connection broke may be lost with it.
+IN_FLIGHT: Final = 0.25
 # The log's times are by the servers' clocks, the provider's by this process's: one machine, but not one moment.
 CLOCK_SLACK: Final = 0.05
 # How many attempts may be lost in a row.
@@ -162,10 +165,16 @@ def _reported_at_least(evidence: Evidence, call: ChaosCall) -> int:
     if call.complete or call.failed:
         ended = call.sent_at[-1][0] if call.sent_at else call.started_at
         if all(cause > ended + COMMIT_SLACK for cause in causes):
-            return call.tokens
+            return call.tokens_until(ended - IN_FLIGHT) if _is_broken(call) else call.tokens
     elif (closed := call.connection.closed_at) is not None:
         causes.append(closed)
     return call.tokens_until(min(causes, default=call.started_at) - COMMIT_SLACK)
+
+
+def _is_broken(call: ChaosCall) -> bool:
+    """Whether the provider broke the connection, which takes with it what was on its way."""
+    assert isinstance(call.plan, ChaosPlan)
+    return call.failed and (call.plan.torn or call.plan.fault in {Fault.CUT, Fault.UNFRAMED})
 
 
 def take_overs(evidence: Evidence) -> list[float]:

@@ -21,6 +21,7 @@ KEY: Final = "sk-of-the-chaos-provider"
 # Names of models: `solo`, `solo-2`, `solo-3`; those after the first are the fallbacks of their node.
 BRANCHES: Final = ("solo", "left", "middle", "right", "join")
 FALLBACKS: Final = 3
+LAST_IS_THE_USERS: Final = "the last message is to be the user's"
 
 
 @dataclass(slots=True, eq=False)
@@ -148,6 +149,11 @@ class ChaosProvider(OpenAIStandIn):
         call = ChaosCall(body, planned, connection, model, tag=tag, branch=branch, number=number)
         call.failed = planned.status != 200 or planned.mute
         return call
+
+    def fault_of(self, body: Any) -> str | None:
+        """See ``StandIn``; the last of several nodes is asked with what those before it have answered."""
+        fault = super().fault_of(body)
+        return None if fault == LAST_IS_THE_USERS and body["messages"][-1]["role"] == "assistant" else fault
 
     def answer(self, request: web.BaseRequest, response: web.StreamResponse, call: Call) -> ChaosAnswer:
         """See ``StandIn``."""

@@ -14,7 +14,7 @@ from chatter_grpc._gen.chatter.v1 import run_service_pb2
 from chatter_grpc._gen.chatter.v1.content_pb2 import ContentPart, TextPart
 from tests.chaos.callers import Callers, callers_of, new_conversation
 from tests.chaos.checker import Evidence, Verdict, judge
-from tests.chaos.disasters import Happened, let_happen, plan_disasters
+from tests.chaos.disasters import ENDING, Happened, let_happen, plan_disasters
 from tests.chaos.gathering import gather, left_over
 from tests.chaos.readers import ClientReader, RawReader, Reader, Seen, patiently, read_stream
 from tests.chaos.servers import Fleet
@@ -61,6 +61,8 @@ class RoundResult:
     readers: int = 0
     breaks: int = 0
     interrupted: int = 0
+    unasked: int = 0
+    """Attempts that no disaster explains: a machine too busy for short leases."""
     seconds: float = 0.0
     disasters: dict[str, int] = field(default_factory=dict)
     provider_faults: dict[str, int] = field(default_factory=dict)
@@ -172,6 +174,7 @@ def _count(evidence: Evidence, verdict: Verdict, result: RoundResult) -> None:
     result.readers += len(evidence.seen)
     result.breaks += sum(seen.breaks for seen in evidence.seen)
     result.interrupted += verdict.interrupted
+    result.unasked += max(0, evidence.run.attempt - 1 - sum(each.kind in ENDING for each in evidence.happened))
     result.take_overs += [round(seconds, 3) for seconds in verdict.take_overs]
     result.faults += [f"{evidence.tag} ({evidence.run.id}): {fault}" for fault in verdict.faults]
     kinds = Counter(result.provider_faults)

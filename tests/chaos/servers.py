@@ -25,7 +25,7 @@ from tests.support.served import SECRET, UNLIMITED, Served
 from tests.support.tcp_proxy import TcpProxy
 
 SECONDS: Final = 90.0
-LEASE_SECONDS: Final = 1.5
+LEASE_SECONDS: Final = 2.0
 STOP_SECONDS: Final = 1.0
 # Times of tests: what takes half a minute in production takes a second or two here.
 TIMES: Final = {
