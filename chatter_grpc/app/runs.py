@@ -52,9 +52,11 @@ def build_runs(
     observer: Observer,
     graphs: Mapping[WorkflowKind, GraphDefinition] = BUILT_IN,
     watcher: HousekeepingObserver | None = None,
+    *,
+    group_committer: type[GroupCommitter] = GroupCommitter,
 ) -> AtWork:
     """Build what carries runs in this process."""
-    committer = GroupCommitter(log, wakeups.notify, commit_settings(settings), observer)
+    committer = group_committer(log, wakeups.notify, commit_settings(settings), observer)
     engine = LangGraphEngine(asking, Checkpointing(storage, committer), graphs)
     keeper = build_housekeeper(storage, settings, watcher)
     executor = ExecutorByKind({WorkflowKind.HOUSEKEEPING: keeper}, otherwise=engine)

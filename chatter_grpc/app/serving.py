@@ -35,6 +35,7 @@ from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
 from chatter_grpc.core.quotas import MessageQuota
 from chatter_grpc.core.revocation_watch import RevocationWatch
+from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.core.runs.run import WorkflowKind
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.searching import Searches
@@ -58,10 +59,12 @@ async def serve(
     stop: asyncio.Event,
     ready: Callable[[str], None],
     graphs: Mapping[WorkflowKind, GraphDefinition] = BUILT_IN,
+    group_committer: type[GroupCommitter] = GroupCommitter,
 ) -> None:
     """Serve until ``stop`` is set, then stop gracefully.
 
-    ``ready`` is called once with the address that is served; ``graphs`` are the workflows that are built in. Raises
+    ``ready`` is called once with the address that is served; ``graphs`` are the workflows that are built in;
+    ``group_committer`` is what writes the logs of runs behind their delivery. Raises
     ``BackgroundFault`` where something broke that the server cannot do without, ``DataDirectoryBusy``,
     ``SecretRefused``, ``ConfigurationFault``, ``StorageUnavailable``, and ``AddressRefused``.
     """
@@ -69,7 +72,7 @@ async def serve(
         certificate = await open_certificate(settings)
         if settings.embedded:
             await asyncio.to_thread(stack.enter_context, hold_data_dir(settings.data_dir))
-        server = await _build(stack, settings, certificate, graphs)
+        server = await _build(stack, settings, certificate, graphs, group_committer)
         admin = await open_admin(stack, settings, server.observed.metrics, server.edge.health)
         if admin is not None:
             _log.info("serving_metrics", extra={"address": admin})
@@ -145,6 +148,7 @@ async def _build(
     settings: Settings,
     certificate: Certificate | None,
     graphs: Mapping[WorkflowKind, GraphDefinition],
+    group_committer: type[GroupCommitter],
 ) -> Server:
     """Build a server, whose parts ``stack`` closes."""
     database = await open_database(stack, settings)
@@ -157,7 +161,17 @@ async def _build(
     shared = await open_shared(stack, settings, keys, database)
     observed = await build_observation(stack, settings, database)
     observed.read_redis(shared.link)
-    at_work = build_runs(storage, log, asking, shared.wakeups, settings, observed.observer, graphs, observed.watcher)
+    at_work = build_runs(
+        storage,
+        log,
+        asking,
+        shared.wakeups,
+        settings,
+        observed.observer,
+        graphs,
+        observed.watcher,
+        group_committer=group_committer,
+    )
     observed.read_readers(at_work.readers)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
     runs = Runs(

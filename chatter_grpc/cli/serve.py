@@ -15,6 +15,7 @@ from chatter_grpc.cli.addresses import reachable
 from chatter_grpc.cli.announcement import announce, own_command
 from chatter_grpc.cli.faults import said_plainly
 from chatter_grpc.config import Settings, load_settings
+from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.logs import set_up_logs
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -49,8 +50,10 @@ def serve(
 app.command()(serve)
 
 
-async def serve_until_told(settings: Settings, *, first_start: bool) -> None:
-    """Serve until the first SIGTERM or SIGINT; raises what ``chatter_grpc.app.serving.serve`` raises."""
+async def serve_until_told(
+    settings: Settings, *, first_start: bool, group_committer: type[GroupCommitter] = GroupCommitter
+) -> None:
+    """Serve until the first SIGTERM or SIGINT; takes and raises what ``chatter_grpc.app.serving.serve`` does."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -71,7 +74,7 @@ async def serve_until_told(settings: Settings, *, first_start: bool) -> None:
 
     for number in SIGNALS:
         loop.add_signal_handler(number, be_told)
-    await serve_app(settings, stop=stop, ready=be_ready)
+    await serve_app(settings, stop=stop, ready=be_ready, group_committer=group_committer)
 
 
 def is_first_start(settings: Settings) -> bool:
