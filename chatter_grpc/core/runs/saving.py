@@ -73,15 +73,14 @@ class AttemptCheckpoints:
 
     async def read(self, load: Use[Result]) -> Result:
         """See ``Checkpoints``."""
-        give_up_at = time.monotonic() + self._committer.settings.give_up_after
+        began = time.monotonic()
         while True:
             try:
                 async with self._storage.read() as tx:
                     return await load(tx.checkpoints)
             except StorageUnavailable:
-                if time.monotonic() >= give_up_at:
+                if not await self._may_try_again(began):
                     raise
-                await asyncio.sleep(self._committer.settings.retry_pause)
 
     async def write(self, save: Use[None], step: StepWriter | None = None) -> None:
         """See ``Checkpoints``."""
@@ -108,18 +107,22 @@ class AttemptCheckpoints:
             await asyncio.wait(left)
 
     async def _patiently(self, save: Use[None], progress: bool, after: LogPosition, batch: Batch | None) -> bool:
+        began = time.monotonic()
         unsure = False
-        try:
-            async with asyncio.timeout(self._committer.settings.give_up_after):
-                while True:
-                    try:
-                        return await self._write(save, progress, after, batch, unsure=unsure)
-                    except StorageUnavailable:
-                        unsure = True
-                        await asyncio.sleep(self._committer.settings.retry_pause)
-        except TimeoutError:
-            _log.error("checkpoint_lost", extra={"run_id": self._run.id, "attempt": after.attempt})
-            return False
+        while True:
+            try:
+                return await self._write(save, progress, after, batch, unsure=unsure)
+            except StorageUnavailable:
+                unsure = True
+                if not await self._may_try_again(began):
+                    _log.error("checkpoint_lost", extra={"run_id": self._run.id, "attempt": after.attempt})
+                    return False
+
+    async def _may_try_again(self, began: float) -> bool:
+        """Wait a little while the database is away; return whether it is not away for too long."""
+        settings = self._committer.settings
+        await asyncio.sleep(settings.retry_pause)
+        return time.monotonic() < began + settings.give_up_after
 
     async def _write(
         self, save: Use[None], progress: bool, after: LogPosition, batch: Batch | None, *, unsure: bool
