@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 import random
 import tempfile
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import redis.asyncio
 
 from tests.chaos.campaign import say
 from tests.chaos.crowds import Followed, check_runs, longest_silence, make_reader, now, start_run
-from tests.chaos.sites import Site, Way, open_site
+from tests.chaos.sites import Site, Way, open_site, provider_settings
 from tests.support.provider import provider_on_a_thread
 
 KEY: Final = "sk-of-the-unwoken"
@@ -59,22 +58,15 @@ class Outcome:
         )
 
 
-async def lose_redis(shape: Shape, directory: Path) -> Outcome:
+async def lose_redis(shape: Shape, site: Site) -> Outcome:
     """Start runs on one of two servers, flush Redis, kill it and start it again; raises ``Fault``."""
     rng = random.Random(shape.seed)
-    with provider_on_a_thread(KEY) as provider:
-        settings = {
-            "openai_base_url": provider.base_url,
-            "openai_api_key": KEY,
-            "openai_models": json.dumps([shape.model]),
-        }
-        async with open_site(Way.BOTH, directory, settings) as site:
-            runs = [await start_run(site.clients[0], shape.model, shape.answer) for _ in range(shape.runs)]
-            for run in runs:
-                for client in site.clients:
-                    run.read_by(make_reader((client.channel,), client, rng, stays=True))
-            outcome = await _trouble(site, shape, runs)
-            await check_runs(runs, site.clients[1])
+    runs = [await start_run(site.clients[0], shape.model, shape.answer) for _ in range(shape.runs)]
+    for run in runs:
+        for client in site.clients:
+            run.read_by(make_reader((client.channel,), client, rng, stays=True))
+    outcome = await _trouble(site, shape, runs)
+    await check_runs(runs, site.clients[1])
     return outcome
 
 
@@ -99,8 +91,10 @@ async def _trouble(site: Site, shape: Shape, runs: list[Followed]) -> Outcome:
 
 
 async def _show(shape: Shape) -> int:
-    with tempfile.TemporaryDirectory() as directory:
-        outcome = await lose_redis(shape, Path(directory))
+    with tempfile.TemporaryDirectory() as directory, provider_on_a_thread(KEY) as provider:
+        settings = provider_settings(provider, KEY, [shape.model])
+        async with open_site(Way.BOTH, Path(directory), settings) as site:
+            outcome = await lose_redis(shape, site)
     say(str(outcome))
     return int(max(outcome.flushed, outcome.away) > MOST_SILENCE)
 

@@ -7,7 +7,6 @@ Half of the streams start runs; each of the others watches one of those, by chan
 import argparse
 import asyncio
 import hashlib
-import json
 import random
 import tempfile
 import time
@@ -21,9 +20,10 @@ from benchmarks.figures import percentiles
 from chatter_client import ApiKey
 from chatter_client.aio import Client, RunStream, connect
 from chatter_client.interruptions import Interruption
+from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.chaos.campaign import say
 from tests.chaos.crowds import Fault
-from tests.chaos.sites import Site, Way, open_site
+from tests.chaos.sites import Site, Way, open_site, provider_settings
 from tests.support.provider import provider_on_a_thread
 from tests.support.tcp_proxy import TcpProxy
 
@@ -43,6 +43,7 @@ class Shape:
     seconds: float = 15.0
     calm: float = 3.0
     stop_seconds: float = 1.0
+    restarts: int = 2
     seed: int = 1
 
     @property
@@ -128,32 +129,23 @@ class Outcome:
         )
 
 
-async def restart_all(shape: Shape, directory: Path) -> Outcome:
+async def restart_all(shape: Shape, site: Site) -> Outcome:
     """Stop and start two servers under the streams; raises ``Fault``."""
     rng = random.Random(shape.seed)
     gaps: list[float] = []
-    with provider_on_a_thread(KEY) as provider:
-        settings = {
-            "openai_base_url": provider.base_url,
-            "openai_api_key": KEY,
-            "openai_models": json.dumps([shape.model]),
-            "default_model": f"openai/{shape.model}",
-            "stop_seconds": str(shape.stop_seconds),
-        }
-        async with (
-            open_site(Way.BOTH, directory, settings) as site,
-            _clients(site, shape, gaps) as clients,
-            asyncio.timeout(MINUTES),
-        ):
-            conversations = [(await site.clients[0].conversation()).id for _ in range(shape.streams // 2)]
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_restart(site, shape))
-                reading = [
-                    group.create_task(_read(rng, clients, conversation_id, rng.uniform(0, shape.calm / 2)))
-                    for conversation_id in conversations
-                ]
-            streams = [stream for each in reading for stream in each.result()]
-            await _check(site, shape, [each for each in conversations for _ in range(2)], streams)
+    async with _clients(site, shape, gaps) as clients, asyncio.timeout(MINUTES):
+        conversations = [
+            (await site.clients[0].conversation(model_settings=ModelSettings(model=f"openai/{shape.model}"))).id
+            for _ in range(shape.streams // 2)
+        ]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_restart(site, shape))
+            reading = [
+                group.create_task(_read(rng, clients, conversation_id, rng.uniform(0, shape.calm / 2)))
+                for conversation_id in conversations
+            ]
+        streams = [stream for each in reading for stream in each.result()]
+        await _check(site, shape, [each for each in conversations for _ in range(2)], streams)
     return Outcome(
         streams=len(streams),
         breaks=sum(stream.breaks for stream in streams),
@@ -164,7 +156,7 @@ async def restart_all(shape: Shape, directory: Path) -> Outcome:
 
 @asynccontextmanager
 async def _clients(site: Site, shape: Shape, gaps: list[float]) -> AsyncIterator[list[Watching]]:
-    created = await site.clients[0].ok("CreateApiKey", request_id="key", name="streams", scopes=SCOPES)
+    created = await site.clients[0].ok("CreateApiKey", name="streams", scopes=SCOPES)
     async with AsyncExitStack() as stack:
         balancer = stack.enter_context(Balancer([server.address for server in site.servers], shape.seed).running())
         # Each has a connection of its own, although all go to one address.
@@ -184,7 +176,7 @@ async def _clients(site: Site, shape: Shape, gaps: list[float]) -> AsyncIterator
 
 
 async def _restart(site: Site, shape: Shape) -> None:
-    for server in site.servers:
+    for server in site.servers[: shape.restarts]:
         await asyncio.sleep(shape.calm)
         await server.stop()
         await server.start()
@@ -227,8 +219,10 @@ async def _check(site: Site, shape: Shape, conversations: Sequence[str], streams
 
 
 async def _show(shape: Shape) -> int:
-    with tempfile.TemporaryDirectory() as directory:
-        outcome = await restart_all(shape, Path(directory))
+    with tempfile.TemporaryDirectory() as directory, provider_on_a_thread(KEY) as provider:
+        settings = {**provider_settings(provider, KEY, [shape.model]), "stop_seconds": str(shape.stop_seconds)}
+        async with open_site(Way.BOTH, Path(directory), settings) as site:
+            outcome = await restart_all(shape, site)
     say(str(outcome))
     return int(outcome.p99 > MOST_RECONNECT)
 

@@ -1,6 +1,7 @@
 """One or two servers with an account, for what is shown of them: which database and which wake-ups they share."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from chatter_grpc.config import Settings
 from tests.chaos.rows import Rows
 from tests.chaos.servers import TIMES, ServerProcess
 from tests.support.outages import OwnPostgres, own_postgres
+from tests.support.provider import Provider
 from tests.support.redis_server import OwnRedis, redis_server
 from tests.support.served import SECRET, UNLIMITED, Client, signed_in
 
@@ -85,6 +87,16 @@ async def open_site(way: Way, directory: Path, settings: Mapping[str, str]) -> A
         site = Site(servers=servers, url=url, postgres=postgres, redis=redis)
         await _sign_in(stack, site)
         yield site
+
+
+def provider_settings(provider: Provider, key: str, models: Sequence[str]) -> dict[str, str]:
+    """Return the settings of servers that ask a provider, the first of its models unless another one is named."""
+    return {
+        "openai_base_url": provider.base_url,
+        "openai_api_key": key,
+        "openai_models": json.dumps(models),
+        "default_model": f"openai/{models[0]}",
+    }
 
 
 async def _sign_in(stack: AsyncExitStack, site: Site) -> None:

@@ -45,18 +45,23 @@ MOST_LATER_MS: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How much of everything there is; ``window`` is what a slow reader grants each of its streams, in bytes."""
+    """How much of everything there is.
+
+    ``window`` is what a slow reader grants each of its streams, in bytes. ``rest`` is how long runs go on, in seconds,
+    after the slow ones read again, with a tenth of ``seconds``.
+    """
 
     readers: int = 50
     slow: int = 200
     seconds: float = 60.0
     rate: float = 50.0
     window: int = 65_535
+    rest: float = 4.0
 
     @property
     def plan(self) -> AnswerPlan:
         """Answers that go on for a while after the slow ones read again."""
-        return AnswerPlan(tokens=round(self.rate * (self.seconds * 1.1 + 4)), rate=self.rate)
+        return AnswerPlan(tokens=round(self.rate * (self.seconds * 1.1 + self.rest)), rate=self.rate)
 
     @property
     def warm_up(self) -> "Shape":
@@ -266,7 +271,7 @@ async def open_site(scratch: Path, shape: Shape) -> AsyncIterator[Site]:
     async with start_provider(scratch) as provider:
         settings = {
             "openai_base_url": provider_url(provider),
-            "openai_models": json.dumps([shape.plan.model, shape.warm_up.plan.model]),
+            "openai_models": json.dumps(sorted({shape.plan.model, shape.warm_up.plan.model})),
             "access_token_minutes": "60",
             "streams_per_caller": "0",
         }
