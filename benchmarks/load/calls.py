@@ -14,7 +14,7 @@ class CallSpec:
     path: str
     """Such as `/chatter.v1.ChatService/SendMessage`."""
     request: bytes
-    """The serialized request message."""
+    """The serialized request message, or the body of a plain HTTP request."""
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -32,11 +32,16 @@ class Call:
     """Headers and trailers."""
     error: str = ""
     """Why the call ended without trailers; empty where it has them."""
+    http: bool = False
+    """Whether it is a plain HTTP call, which has a status of HTTP alone."""
 
     def fault(self) -> str:
         """What went wrong on the wire or at the server; empty for a call that ended with status OK."""
         if self.error:
             return self.error
+        if self.http:
+            code = self.headers.get(b":status", b"?")
+            return "" if code == b"200" else f"HTTP status {code.decode(errors='replace')}"
         status = self.headers.get(b"grpc-status")
         if status is None:
             return f"no grpc-status (HTTP {self.headers.get(b':status', b'?').decode()})"
@@ -47,6 +52,30 @@ class Call:
 def frame_message(message: bytes) -> bytes:
     """A message with the prefix that gRPC puts before it on the wire."""
     return MESSAGE_HEAD.pack(0, len(message)) + message
+
+
+def split_events(chunks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """The data of the server-sent events in a chunked body, each with the time at which it was whole.
+
+    Raises ValueError where the body or the last event is cut off.
+    """
+    events: list[tuple[int, bytes]] = []
+    encoded = body = b""
+    over = False
+    for time, piece in chunks:
+        encoded += piece
+        while not over and (found := encoded.find(b"\r\n")) >= 0:
+            size = int(encoded[:found], 16)
+            if len(encoded) < found + 2 + size + 2:
+                break
+            body += encoded[found + 2 : found + 2 + size]
+            encoded = encoded[found + 2 + size + 2 :]
+            over = not size
+        *whole, body = body.split(b"\n\n")
+        events += [(time, event.removeprefix(b"data: ")) for event in whole]
+    if not over or body:
+        raise ValueError("the body is cut off")
+    return events
 
 
 def split_messages(chunks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:

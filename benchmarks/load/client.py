@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -10,11 +10,14 @@ import psutil
 import uvloop
 
 from benchmarks.figures import percentiles
-from benchmarks.load.calls import Call
+from benchmarks.load.calls import Call, CallSpec
 from benchmarks.load.connection import Connection, open_connections
 from benchmarks.load.folding import StreamFault, StreamRecord, read_stream
+from benchmarks.load.http1 import HttpConnection, open_http_connections
 from benchmarks.load.jobs import Effort, StreamJob, StreamReport, Target, UnaryJob, UnaryReport
 from benchmarks.processes import read_cpu_seconds
+
+AnyConnection = Connection | HttpConnection
 
 HOST = "127.0.0.1"
 SETTLE = 0.1
@@ -54,14 +57,28 @@ async def stream_all(job: StreamJob) -> StreamReport:
         if not pending:
             finished.set()
 
-    calls = [Call(on_end=end) for _ in job.calls]
+    calls = [Call(on_end=end, http=job.target.http) for _ in job.calls]
+    pause = job.spread / max(len(calls) - 1, 1)
 
-    def start(connections: list[Connection]) -> None:
+    def start(connections: Sequence[AnyConnection]) -> None:
         for number, (spec, call) in enumerate(zip(job.calls, calls, strict=True)):
-            connections[number % len(connections)].start(spec, call)
+            connection = connections[number % len(connections)]
+            if pause:
+                asyncio.get_running_loop().call_later(number * pause, start_or_fail, connection, spec, call)
+            else:
+                start_or_fail(connection, spec, call)
 
     effort = await measure(job.target, start, finished)
     return summarize_streams(job, calls, effort)
+
+
+def start_or_fail(connection: AnyConnection, spec: CallSpec, call: Call) -> None:
+    """Start a call; where the connection is gone, the call has ended with an error."""
+    try:
+        connection.start(spec, call)
+    except ConnectionError as error:
+        call.error = str(error)
+        call.on_end(call)
 
 
 async def call_all(job: UnaryJob) -> UnaryReport:
@@ -70,21 +87,21 @@ async def call_all(job: UnaryJob) -> UnaryReport:
     unstarted = job.count
     records: list[Call] = []
 
-    def start_next(connection: Connection) -> None:
+    def start_next(connection: AnyConnection) -> None:
         nonlocal unstarted
         if not unstarted:
             return
         unstarted -= 1
         connection.start(job.call, Call(on_end=lambda call: end(connection, call)))
 
-    def end(connection: Connection, call: Call) -> None:
+    def end(connection: AnyConnection, call: Call) -> None:
         records.append(call)
         if call.fault() or len(records) == job.count:
             finished.set()
         else:
             start_next(connection)
 
-    def start(connections: list[Connection]) -> None:
+    def start(connections: Sequence[AnyConnection]) -> None:
         for lane in range(job.concurrency):
             start_next(connections[lane % len(connections)])
 
@@ -96,14 +113,15 @@ async def call_all(job: UnaryJob) -> UnaryReport:
     return UnaryReport(effort=effort, calls=len(records), latency_us=percentiles(latencies))
 
 
-async def measure(target: Target, start: Callable[[list[Connection]], None], finished: asyncio.Event) -> Effort:
+async def measure(target: Target, start: Callable[[Sequence[AnyConnection]], None], finished: asyncio.Event) -> Effort:
     """Connect, start, wait for the end, and say what that took. Raises TimeoutError at the target's deadline."""
-    connections: list[Connection] = []
+    connections: Sequence[AnyConnection] = ()
     gc.collect()
     gc.disable()
     try:
         async with asyncio.timeout(target.deadline):
-            connections = await open_connections(HOST, target.port, target.connections)
+            open_all = open_http_connections if target.http else open_connections
+            connections = await open_all(HOST, target.port, target.connections)
             await asyncio.sleep(SETTLE)
             before = read_clocks(target.watch)
             start(connections)
@@ -139,7 +157,7 @@ def summarize_streams(job: StreamJob, calls: list[Call], effort: Effort) -> Stre
             faults.append(str(fault))
     if faults:
         raise LoadFailed(f"{len(faults)} of {len(calls)} streams were not complete: {faults[:3]}")
-    late = [late / 1e6 for record in records for late in record.lateness]
+    late = [late for record in records for late in list_late_ms(record, job)]
     return StreamReport(
         effort=effort,
         streams=len(records),
@@ -147,5 +165,17 @@ def summarize_streams(job: StreamJob, calls: list[Call], effort: Effort) -> Stre
         messages=sum(record.messages for record in records),
         wire_bytes=sum(record.wire_bytes for record in records),
         first_token_ms=percentiles([(record.first_token - record.started) / 1e6 for record in records]),
-        late_ms=percentiles(late) if job.plan.rate else None,
+        late_ms=percentiles(late) if late else None,
     )
+
+
+def list_late_ms(record: StreamRecord, job: StreamJob) -> list[float]:
+    """The lateness of each token that counts; a flat answer has no schedule to be late behind."""
+    if not job.plan.rate:
+        return []
+    counts_from = record.started + job.skipped * 1e9 if job.skipped else 0
+    return [
+        late / 1e6
+        for index, late in enumerate(record.lateness)
+        if record.epoch + index * job.plan.interval_ns >= counts_from
+    ]

@@ -1,13 +1,16 @@
 """Folding a recorded stream to its answer, and checking that the answer is whole: after the measurement, not in it."""
 
 import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
 from benchmarks.answers import AnswerPlan, count_tokens, read_epoch, write_rest, write_token
-from benchmarks.load.calls import Call, split_messages
+from benchmarks.load.calls import Call, split_events, split_messages
 from chatter_grpc._gen.chatter.v1.chat_service_pb2 import SendMessageResponse
 from chatter_grpc._gen.chatter.v1.content_pb2 import TextPart
 from chatter_grpc._gen.chatter.v1.run_event_pb2 import RunEvent
@@ -20,6 +23,10 @@ class Wire(StrEnum):
     """`SendMessageResponse`: frames of a run, to be folded by the contract's rule."""
     TEXT = "text"
     """`TextPart`: one piece of text after the other."""
+    COMPLETIONS = "completions"
+    """Server-sent events of OpenAI's chat completions, over HTTP."""
+    EVENTS = "events"
+    """Server-sent events with a JSON object that has a `text` each, over HTTP."""
 
 
 class StreamFault(ValueError):
@@ -88,16 +95,33 @@ class StreamRecord:
     started: int
     first_token: int
     ended: int
+    epoch: int
+    """When the first token was due."""
     lateness: list[int]
     """Per token, nanoseconds from when it was due at the provider to its arrival."""
+
+
+def read_completion(event: bytes) -> str:
+    """The text that an event of a chat completion adds."""
+    if event == b"[DONE]":
+        return ""
+    return "".join(choice["delta"].get("content") or "" for choice in json.loads(event)["choices"])
+
+
+READERS: Final[Mapping[Wire, Callable[[bytes], str]]] = {
+    Wire.TEXT: lambda message: TextPart.FromString(message).text,
+    Wire.COMPLETIONS: read_completion,
+    Wire.EVENTS: lambda event: str(json.loads(event)["text"]),
+}
 
 
 def fold_messages(wire: Wire, messages: list[tuple[int, bytes]]) -> Fold:
     """Fold a stream's messages. Raises StreamFault where they do not follow the contract."""
     fold = Fold()
     for time, message in messages:
-        if wire is Wire.TEXT:
-            fold.take_text(time, TextPart.FromString(message).text)
+        if wire is not Wire.RUN:
+            if text := READERS[wire](message):
+                fold.take_text(time, text)
             continue
         for event in SendMessageResponse.FromString(message).events:
             fold.take_event(time, event)
@@ -114,12 +138,12 @@ def read_stream(call: Call, wire: Wire, plan: AnswerPlan) -> StreamRecord:
     if fault := call.fault():
         raise StreamFault(fault)
     try:
-        messages = split_messages(call.chunks)
+        messages = split_events(call.chunks) if call.http else split_messages(call.chunks)
         fold = fold_messages(wire, messages)
         epoch = read_epoch(fold.text)
     except StreamFault:
         raise
-    except (ValueError, DecodeError) as error:
+    except (ValueError, KeyError, TypeError, DecodeError) as error:
         raise StreamFault(str(error)) from error
     first = write_token(0, epoch)
     if fold.text != first + write_rest(plan.tokens):
@@ -132,6 +156,7 @@ def read_stream(call: Call, wire: Wire, plan: AnswerPlan) -> StreamRecord:
         started=call.started,
         first_token=times[0],
         ended=call.ended,
+        epoch=epoch,
         lateness=[round(time - epoch - index * plan.interval_ns) for index, time in enumerate(times)],
     )
 

@@ -16,18 +16,24 @@ class Target:
     watch: tuple[tuple[str, int], ...]
     """Names and process ids of those whose CPU time is taken around the load, such as server and provider."""
     connections: int = 1
+    http: bool = False
+    """Whether it is called over HTTP/1.1, each call on a connection of its own, and not by gRPC."""
     deadline: float = 300.0
     """Seconds after which the load gives up, with TimeoutError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamJob:
-    """Streams that start at once and are read to their ends."""
+    """Streams that are read to their ends."""
 
     target: Target
     calls: tuple[CallSpec, ...]
     wire: Wire
     plan: AnswerPlan
+    spread: float = 0.0
+    """Seconds from the first start to the last, evenly; 0 is all at once."""
+    skipped: float = 0.0
+    """Seconds after a stream's start whose tokens' lateness does not count: those that it came too late for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
