@@ -1,32 +1,30 @@
-"""Leases and the reaper: what a process that went away left is ended, once, and nothing else is touched."""
+"""Leases and the reaper: what a process that went away left is gone on with, once, and nothing else is touched."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
-from chatter_grpc._gen.chatter.v1 import error_reason_pb2
 from chatter_grpc.adapters.models.scripted import CallState, Gate, Pause, ScriptedChat, Step, answer_script
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import utc_now
-from chatter_grpc.core.conversations import Conversation
-from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.conversations import Conversation, Memory, ModelSettings
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
-from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.run import LogCommitter, RunState
 from chatter_grpc.core.runs.supervisor import RunSettings
-from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage, estimate_tokens
 from tests.support.catalogues import MODEL, Catalogue
+from tests.support.executors import ONE, Hanging, TwoMessages
 from tests.support.records import start_run, store_conversation
 from tests.support.replicas import Client, Process, stored_fold, stored_messages
+from tests.support.taking import take_lost
 from tests.support.waiting import eventually, soon, until
 
 STOP = Finished(FinishReason.STOP)
-USAGE = Usage(input_tokens=1, output_tokens=2, cost_micros=3)
 
 
 def scripted(*steps: Step) -> Catalogue:
@@ -38,22 +36,8 @@ async def expire(storage: Storage) -> None:
         await tx.runs.expire_leases()
 
 
-class TwoMessages:
-    """An executor that finishes one message, begins another one, and hangs there."""
-
-    async def execute(self, work: Work, writer: RunWriter) -> None:
-        first = writer.open_step("first", "model")
-        message = first.start_message(MODEL, "scripted")
-        message.add_text("whole")
-        message.finish(FinishReason.STOP, USAGE)
-        first.finish()
-        second = writer.open_step("second", "model").start_message(MODEL, "scripted")
-        second.add_text("half")
-        await asyncio.Event().wait()
-
-
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_lost_run_is_ended_with_the_messages_that_had_finished(
+async def test_a_lost_run_keeps_the_messages_that_had_finished(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation, cancelled: bool
 ) -> None:
     async with Process(storage, committer, scripted(), executor=TwoMessages()) as gone:
@@ -62,8 +46,9 @@ async def test_a_lost_run_is_ended_with_the_messages_that_had_finished(
         async with client.reader:
             while "half" not in (message.text for message in client.fold.messages.values()):
                 await client.read()
+        await gone.until_committed(run_id)
         gone.lose_database()
-    async with Process(storage, committer, scripted(), name="b") as reaping:
+    async with Process(storage, committer, scripted(), name="b", executor=TwoMessages()) as reaping:
         if cancelled:
             async with storage.write() as tx:
                 await tx.runs.request_cancel((run_id,), utc_now())
@@ -71,101 +56,134 @@ async def test_a_lost_run_is_ended_with_the_messages_that_had_finished(
         client.reader = await reaping.runs.watch(caller, run_id, client.cursor)
         watching = asyncio.create_task(client.read_to_end())
         await expire(storage)
-        assert await reaping.reaper.reap() == 1
+        await reaping.take_over()
         fold = await soon(watching)
         late = await reaping.follow(caller, run_id)
         run = await reaping.run_of(caller, run_id)
-    assert (fold.end, run.state.value) == (("cancelled",) * 2 if cancelled else ("failed",) * 2)
-    assert run.failure_reason == ("" if cancelled else "RUN_INTERRUPTED")
-    _, answer = await stored_messages(storage, caller, conversation.id)
-    assert (answer.text, answer.usage, answer.model) == ("whole", USAGE, MODEL)
-    assert fold.stored == late.stored == {answer.id: "whole"}
+    assert (fold.end, run.state.value) == (("cancelled",) * 2 if cancelled else ("completed",) * 2)
+    _, *answers = await stored_messages(storage, caller, conversation.id)
+    assert [each.text for each in answers] == (["whole"] if cancelled else ["whole", "the rest"])
+    assert (answers[0].usage, answers[0].model) == (ONE, MODEL)
+    assert fold.stored == late.stored == {each.id: each.text for each in answers}
     begun = Usage(output_tokens=estimate_tokens("half"), cost_micros=None, estimated=True)
-    assert (run.usage, run.attempt) == (USAGE + begun, 2), "what was begun has cost something, nobody knows how much"
+    expected = ONE + begun if cancelled else ONE + begun + ONE
+    assert (run.usage, run.attempt) == (expected, 2), "what was begun has cost something, nobody knows how much"
     assert (fold.attempt, fold.seq) == (2, run.last_seq)
     assert {key: message.text for key, message in (await stored_fold(storage, run_id)).messages.items()} == fold.stored
 
 
-async def test_the_conversation_of_a_lost_run_is_free_again(
+async def lost_run(storage: Storage, committer: LogCommitter, caller: Caller, conversation_id: str) -> str:
+    """Start a run and have its process go away before it called anyone."""
+    async with Process(storage, committer, scripted(), executor=Hanging(), name="gone") as gone:
+        run_id = await gone.send(caller, conversation_id)
+        gone.lose_database()
+    await expire(storage)
+    return run_id
+
+
+async def test_a_lost_run_is_gone_on_with_and_its_conversation_is_free_again(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
-    await start_run(storage, conversation, process_id="gone", lease=0)
+    run_id = await lost_run(storage, committer, caller, conversation.id)
     async with Process(storage, committer, scripted()) as here:
-        assert await here.reaper.reap() == 1
+        await here.take_over()
+        fold = await here.follow(caller, run_id)
+        assert (fold.end, fold.attempt, list(fold.stored.values())) == ("completed", 2, ["A"])
         assert (await here.answer(caller, conversation.id)).end == "completed"
 
 
-async def test_all_lost_runs_are_ended_however_many_are_taken_at_a_time(
+async def test_all_lost_runs_are_taken_however_many_are_taken_at_a_time(
     storage: Storage, committer: LogCommitter, caller: Caller
 ) -> None:
-    runs = [
-        await start_run(storage, await store_conversation(storage, caller.owner_id), process_id="gone", lease=0)
-        for _ in range(5)
-    ]
+    run_ids = await lost_runs(storage, committer, caller, 5)
     async with Process(storage, committer, scripted()) as here:
-        assert await replace(here.reaper, limit=2).reap() == 5
-        for run in runs:
-            assert (await here.run_of(caller, run.id)).state is RunState.FAILED
+        here.reaper = replace(here.reaper, limit=2)
+        await here.take_over(5)
+        for run_id in run_ids:
+            assert (await here.ended(caller, run_id)).state is RunState.COMPLETED
 
 
-async def test_reapers_that_race_end_each_run_once(storage: Storage, committer: LogCommitter, caller: Caller) -> None:
-    for _ in range(6):
-        await start_run(storage, await store_conversation(storage, caller.owner_id), process_id="gone", lease=0)
+async def lost_runs(storage: Storage, committer: LogCommitter, caller: Caller, count: int) -> list[str]:
+    async with Process(storage, committer, scripted(), executor=Hanging(), name="gone") as gone:
+        places = [
+            await store_conversation(storage, caller.owner_id, settings=ModelSettings(), memory=Memory())
+            for _ in range(count)
+        ]
+        run_ids = [await gone.send(caller, place.id) for place in places]
+        gone.lose_database()
+    await expire(storage)
+    return run_ids
+
+
+async def test_reapers_that_race_take_each_run_once(storage: Storage, committer: LogCommitter, caller: Caller) -> None:
+    run_ids = await lost_runs(storage, committer, caller, 6)
     async with (
         Process(storage, committer, scripted()) as here,
         Process(storage, committer, scripted(), name="b") as there,
     ):
         counts = await asyncio.gather(*(replace(each.reaper, limit=2).reap() for each in (here, there, here, there)))
-    assert sum(counts) == 6
+        await here.take_over(6 - sum(counts)) if sum(counts) < 6 else None
+        for run_id in run_ids:
+            assert (await here.ended(caller, run_id)).attempt == 2
 
 
-async def test_a_run_that_cannot_be_ended_keeps_no_other_from_its_end(
+async def test_a_run_that_cannot_be_prepared_fails_and_keeps_no_other_from_its_turn(
     storage: Storage, committer: LogCommitter, database: Database, caller: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
-    broken = await start_run(storage, await store_conversation(storage, caller.owner_id), process_id="gone", lease=0)
-    sound = await start_run(storage, await store_conversation(storage, caller.owner_id), process_id="gone", lease=0)
+    broken, gone, sound = await lost_runs(storage, committer, caller, 3)
     async with database.writing() as statements:
         await statements.run(
-            text("UPDATE run_log SET events = :events WHERE run_id = :run"), {"events": b"\xff", "run": broken.id}
+            text("UPDATE run_log SET events = :events WHERE run_id = :run"), {"events": b"\xff", "run": broken}
+        )
+    async with storage.write() as tx:
+        run = await tx.runs.get(caller.owner_id, gone)
+        await tx.messages.remove(
+            caller.owner_id, await tx.messages.get(caller.owner_id, run.user_message_id), utc_now()
         )
     async with Process(storage, committer, scripted()) as here:
-        assert await here.reaper.reap() == 1
-        assert (await here.run_of(caller, sound.id)).state is RunState.FAILED
-        assert (await here.run_of(caller, broken.id)).state is RunState.RUNNING
-    assert "run_reap_fault" in caplog.messages
+        await here.take_over(3)
+        assert (await here.ended(caller, sound)).state is RunState.COMPLETED
+        assert (await here.ended(caller, broken)).failure_reason == "INTERNAL"
+        assert (await here.ended(caller, gone)).failure_reason == "MESSAGE_NOT_FOUND"
+    assert "run_fault" in caplog.messages
 
 
 async def test_a_reaper_that_is_cut_off_in_the_middle_leaves_the_rest_for_later(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
-    run = await start_run(storage, conversation, process_id="gone", lease=0)
+    run_id = await lost_run(storage, committer, caller, conversation.id)
     async with Process(storage, committer, scripted()) as here:
 
         def cut_off() -> None:
-            here.faults.at_commit = lambda: setattr(here.faults, "away", True)
+            here.faults.at_commit = lambda: None
+            asyncio.get_running_loop().call_soon(lambda: setattr(here.faults, "away", True))
 
         here.faults.at_commit = cut_off
-        reaping = asyncio.create_task(replace(here.reaper, give_up_after=0.01).reap())
-        with pytest.raises(StorageUnavailable):
-            await soon(reaping)
-        here.faults.away, here.faults.at_commit = False, lambda: None
+        await soon(replace(here.reaper, give_up_after=0.01).reap())
+        assert not here.supervisor.active_count
+        here.faults.away = False
         assert await here.reaper.reap() == 0, "it holds a lease again"
         await expire(storage)
-        assert await here.reaper.reap() == 1
-        assert (await here.run_of(caller, run.id)).attempt == 3
+        await here.take_over()
+        assert (await here.ended(caller, run_id)).attempt == 3
 
 
-async def test_a_reaper_that_loses_a_run_to_another_does_not_end_it(
+async def test_a_reaper_that_loses_a_run_to_another_does_not_touch_it(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
-    run = await start_run(storage, conversation, process_id="gone", lease=0)
-    async with Process(storage, committer, scripted()) as here:
-        async with storage.write() as tx:
-            (taken,) = await tx.runs.take_lost("slow", 0, 1)
-        assert await here.reaper.reap() == 1
-        assert not await here.reaper._end(taken)
-        assert (await here.run_of(caller, run.id)).attempt == 3
-        assert (await here.follow(caller, run.id)).end == "failed"
+    run_id = await lost_run(storage, committer, caller, conversation.id)
+    gate = Gate(asyncio.Event())
+    async with Process(storage, committer, scripted(gate, TextPiece("A"), STOP)) as here:
+        (slow,) = await take_lost(storage, 1, lease=0)
+        await here.take_over()
+        await until(lambda: (tail := here.supervisor.tail(run_id)) is not None and tail.attempt == 3)
+        await here.reaper._go_on(slow, time.monotonic())
+        tail = here.supervisor.tail(run_id)
+        assert tail is not None
+        assert (tail.attempt, tail.lost) == (3, False), "the later attempt stays"
+        gate.event.set()
+        assert (await here.ended(caller, run_id)).attempt == 3
+        assert (await here.follow(caller, run_id)).end == "completed"
 
 
 async def test_a_reaper_outlives_a_database_that_is_away(
@@ -175,13 +193,13 @@ async def test_a_reaper_outlives_a_database_that_is_away(
     conversation: Conversation,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run = await start_run(storage, conversation, process_id="gone", lease=0)
+    run_id = await lost_run(storage, committer, caller, conversation.id)
     async with Process(storage, committer, scripted()) as here:
         here.faults.away = True
         reaping = asyncio.create_task(replace(here.reaper, interval=0.002).run())
         await until(lambda: "reaper_failed" in caplog.messages)
         here.faults.away = False
-        assert (await here.ended(caller, run.id)).state is RunState.FAILED
+        assert (await here.ended(caller, run_id)).state is RunState.COMPLETED
         reaping.cancel()
         await asyncio.wait((reaping,))
 
@@ -199,13 +217,13 @@ async def test_a_run_that_is_taken_from_a_process_stops_there_at_once(
         watching = slow.follow_along(caller, run_id)
         await slow.until_written(run_id, 10)
         await expire(storage)
-        assert await reaping.reaper.reap() == 1
+        await reaping.take_over()
         await until(lambda: chat.calls[0].state is CallState.CLOSED)
         client = await soon(watching)
         await until(lambda: not slow.supervisor.active_count)
         run = await slow.run_of(caller, run_id)
-    assert (client.end, client.stored, run.attempt) == ("failed", {}, 2)
-    assert len(await stored_messages(storage, caller, conversation.id)) == 1
+    assert (client.end, list(client.stored.values()), run.attempt) == ("completed", ["A"], 2)
+    assert len(await stored_messages(storage, caller, conversation.id)) == 2
     assert (await stored_fold(storage, run_id)).end is not None
 
 
@@ -213,20 +231,18 @@ async def test_a_run_that_was_taken_while_its_model_was_silent_cannot_end_itself
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
     gate = asyncio.Event()
-    models = scripted(TextPiece("Hel"), Gate(gate), TextPiece("lo"), STOP)
-    async with Process(storage, committer, models) as slow, Process(storage, committer, models, name="b") as reaping:
+    silent = scripted(TextPiece("Hel"), Gate(gate), TextPiece("lo"), STOP)
+    async with Process(storage, committer, silent) as slow, Process(storage, committer, scripted(), name="b") as there:
         run_id = await slow.send(caller, conversation.id)
         watching = slow.follow_along(caller, run_id)
         await slow.until_written(run_id)
         await expire(storage)
-        assert await reaping.reaper.reap() == 1
+        await there.take_over()
         gate.set()
         client = await soon(watching)
         await until(lambda: not slow.supervisor.active_count)
-    assert client.last is not None
-    assert client.last.failed.reason == error_reason_pb2.ERROR_REASON_RUN_INTERRUPTED
-    assert client.stored == {}
-    assert len(await stored_messages(storage, caller, conversation.id)) == 1
+    assert (client.end, client.attempt, list(client.stored.values())) == ("completed", 2, ["A"])
+    assert len(await stored_messages(storage, caller, conversation.id)) == 2
 
 
 async def lease_of(database: Database, run_id: str) -> object:

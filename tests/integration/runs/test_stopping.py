@@ -10,14 +10,13 @@ from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversations import Conversation, ModelSettings
 from chatter_grpc.core.errors import ServerStopping
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
-from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.reader import Control
 from chatter_grpc.core.runs.run import LogCommitter, RunState
 from chatter_grpc.core.runs.supervisor import RunSettings
-from chatter_grpc.core.runs.writer import RunWriter
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
 from tests.support.catalogues import Catalogue
+from tests.support.executors import LastMoment, Stubborn
 from tests.support.records import store_conversation
 from tests.support.replicas import FIRST_PIECE, Client, Process, stored_messages
 from tests.support.taking import take_lost
@@ -236,38 +235,6 @@ async def test_a_cancellation_that_is_under_way_is_finished_by_the_stop(
         here.runs.abandon(caller, run_id)
         await here.stop()
         assert (await here.run_of(caller, run_id)).state is RunState.CANCELLED
-
-
-class LastMoment:
-    """An executor whose only node has finished, and which is slow to say so."""
-
-    def __init__(self) -> None:
-        self.done = False
-
-    async def execute(self, work: Work, writer: RunWriter) -> None:
-        step = writer.open_step("model", "model")
-        message = step.start_message("scripted/model", "scripted")
-        message.add_text("done")
-        message.finish(FinishReason.STOP, Usage(input_tokens=1, output_tokens=1))
-        step.finish()
-        self.done = True
-        await asyncio.Event().wait()
-
-
-class Stubborn:
-    """An executor that cannot be cancelled until it is let go."""
-
-    def __init__(self) -> None:
-        self.cancels = 0
-        self.done = False
-
-    async def execute(self, work: Work, writer: RunWriter) -> None:
-        while self.cancels < 2:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancels += 1
-        self.done = True
 
 
 async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(
