@@ -4,6 +4,7 @@ PYTHON  ?= python3
 GO      ?= go
 UV      ?= uv
 ARGS    ?=
+MINUTES ?= 10
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -24,13 +25,15 @@ CODE    := $(wildcard chatter_grpc $(CLIENT) tests benchmarks tools hatch_build.
 COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml
 
+CHAOS := chaos-cancels chaos-slow-readers chaos-redis chaos-rolling
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo serve test image-test check bench bench-storage coverage generate derive format lock clean grpcurl goclient
+.PHONY: help demo serve test image-test check soak $(CHAOS) bench bench-storage coverage generate derive format lock clean grpcurl goclient
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 demo: $(PROJECT) $(GEN) ## Start a server on embedded defaults, ask it a question and watch the answer arrive
 	$(BIN)/chatter-grpc demo $(ARGS)
@@ -53,6 +56,17 @@ check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
 	$(BIN)/deptry --config $(CLIENT)/pyproject.toml $(CLIENT)/chatter_client
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
+
+soak: $(DEV) $(PROJECT) $(GEN) ## Let all that callers do loose on a server for a while (MINUTES=60)
+	$(BIN)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
+
+chaos-cancels: ## Cancel 500 runs at any moment, some while their server dies
+chaos-slow-readers: ## Measure readers beside 200 that do not read (some 12 minutes)
+chaos-redis: ## Flush and stop Redis in the middle of runs
+chaos-rolling: ## Restart two servers in turn under 100 streams
+
+$(CHAOS): $(DEV) $(PROJECT) $(GEN)
+	$(BIN)/python -m tests.chaos $(@:chaos-%=%) $(ARGS)
 
 bench: $(BENCH) $(PROJECT) $(GEN) ## Run the benchmarks
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.chaos import cancels, redis_loss, rolling, slow_readers
+from tests.chaos import cancels, redis_loss, rolling, slow_readers, soak
 from tests.chaos.campaign import Campaign, run_campaign, say
 from tests.chaos.starts import Starts, run_starts
 from tests.chaos.zombies import Trials, run_zombies
@@ -41,7 +41,7 @@ def _options() -> argparse.ArgumentParser:
     for command in (runs, zombies, starts):
         command.add_argument("--seed", type=int, default=1)
         command.add_argument("--storage", choices=(*BOTH, "both"), default="both")
-    for module in (cancels, slow_readers, redis_loss, rolling):
+    for module in (cancels, slow_readers, redis_loss, rolling, soak):
         module.add_command(commands)
     return options
 
