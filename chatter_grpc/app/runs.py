@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Final
 
 from chatter_grpc.adapters.langgraph.engine import LangGraphEngine
@@ -11,12 +12,14 @@ from chatter_grpc.adapters.sql.storage import SqlStorage
 from chatter_grpc.app.housekeeping import build_housekeeper, build_scheduler
 from chatter_grpc.config import Settings
 from chatter_grpc.core.asking import Asking
+from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.graphs import BUILT_IN, GraphDefinition
 from chatter_grpc.core.housekeeping.observation import HousekeepingObserver
 from chatter_grpc.core.housekeeping.schedule import HousekeepingScheduler
 from chatter_grpc.core.ids import new_id
 from chatter_grpc.core.observation import Observer
+from chatter_grpc.core.quotas import MessageQuota
 from chatter_grpc.core.runs.claimer import Claimer
 from chatter_grpc.core.runs.committer import CommitSettings, GroupCommitter
 from chatter_grpc.core.runs.executor import ExecutorByKind
@@ -26,6 +29,7 @@ from chatter_grpc.core.runs.run import LogCommitter, WorkflowKind
 from chatter_grpc.core.runs.saving import Checkpointing
 from chatter_grpc.core.runs.supervisor import RunSettings, Supervisor
 from chatter_grpc.core.runs.wakeups import WakeUps
+from chatter_grpc.core.starting import RunLimits
 
 LEASE_RENEWALS: Final = 3
 
@@ -86,6 +90,20 @@ def build_runs(
 def commit_settings(settings: Settings) -> CommitSettings:
     """Return when the events of runs are committed."""
     return CommitSettings(interval=settings.commit_milliseconds / 1000)
+
+
+def run_limits(settings: Settings) -> RunLimits:
+    """Return how many runs there may be, and what one of them may take."""
+    return RunLimits(
+        at_work=settings.runs_per_owner,
+        pending=settings.pending_runs_per_owner,
+        messages=MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None),
+        budget=Budget(
+            max_tokens=settings.run_tokens or None,
+            max_cost_micros=settings.run_cost_micros or None,
+            max_milliseconds=ceil(settings.run_seconds * 1_000),
+        ),
+    )
 
 
 def run_settings(settings: Settings) -> RunSettings:

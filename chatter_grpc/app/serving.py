@@ -5,25 +5,25 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 from chatter_grpc import __version__
 from chatter_grpc.adapters.files.data_dir import hold_data_dir
 from chatter_grpc.adapters.sql.committer import open_committer
 from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.adapters.tokens.secret import DerivedKeys
 from chatter_grpc.adapters.tokens.signing_keys import KeyRing
 from chatter_grpc.app.edge import edge_settings
-from chatter_grpc.app.identity import build_identity
+from chatter_grpc.app.identity import Identity, build_identity
 from chatter_grpc.app.models import open_asking, open_models
 from chatter_grpc.app.observation import Observed, build_observation, open_admin
-from chatter_grpc.app.runs import AtWork, build_runs
+from chatter_grpc.app.runs import AtWork, build_runs, run_limits
 from chatter_grpc.app.shared import Shared, open_shared
 from chatter_grpc.app.storage import open_database, open_keys
 from chatter_grpc.app.tls import certificate_watch, open_certificate
 from chatter_grpc.config import Settings
+from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.background import Background
-from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.certificates import Certificate
 from chatter_grpc.core.clock import utc_now
 from chatter_grpc.core.conversation_service import Conversations
@@ -33,14 +33,13 @@ from chatter_grpc.core.graphs import BUILT_IN, GraphDefinition
 from chatter_grpc.core.loop_lag import LoopLag
 from chatter_grpc.core.message_changes import MessageChanges
 from chatter_grpc.core.message_service import Messages
-from chatter_grpc.core.quotas import MessageQuota
 from chatter_grpc.core.revocation_watch import RevocationWatch
 from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.core.runs.run import WorkflowKind
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.searching import Searches
 from chatter_grpc.core.sending import Sending
-from chatter_grpc.core.starting import RunLimits, Starting
+from chatter_grpc.core.starting import Starting
 from chatter_grpc.core.user_service import Users
 from chatter_grpc.rpc.cursors import CursorSigner
 from chatter_grpc.rpc.page_tokens import PageTokenSigner
@@ -174,22 +173,34 @@ async def _build(
     )
     observed.read_readers(at_work.readers)
     identity = await build_identity(stack, storage, keys, shared.limiter, settings)
+    services = _serve_with(settings, storage, keys, asking, shared, observed, at_work, identity)
+    edge = EdgeServer(services, edge_settings(settings, certificate))
+    return Server(
+        edge=edge,
+        at_work=at_work,
+        shared=shared,
+        revocations=identity.revocations,
+        signing_keys=identity.signing_keys,
+        observed=observed,
+    )
+
+
+def _serve_with(
+    settings: Settings,
+    storage: SqlStorage,
+    keys: DerivedKeys,
+    asking: Asking,
+    shared: Shared,
+    observed: Observed,
+    at_work: AtWork,
+    identity: Identity,
+) -> Services:
+    """Build the use-cases that the edge calls."""
     runs = Runs(
         storage, at_work.supervisor, at_work.readers, utc_now, at_work.reaper, cancel_seconds=settings.cancel_seconds
     )
-    quota = MessageQuota(per_day=settings.messages_per_day or None, per_month=settings.messages_per_month or None)
-    limits = RunLimits(
-        at_work=settings.runs_per_owner,
-        pending=settings.pending_runs_per_owner,
-        messages=quota,
-        budget=Budget(
-            max_tokens=settings.run_tokens or None,
-            max_cost_micros=settings.run_cost_micros or None,
-            max_milliseconds=ceil(settings.run_seconds * 1_000),
-        ),
-    )
-    starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, limits)
-    services = Services(
+    starting = Starting(storage, at_work.supervisor, runs, asking, at_work.wakeups, utc_now, run_limits(settings))
+    return Services(
         auth=identity.auth,
         api_keys=identity.api_keys,
         users=Users(
@@ -199,7 +210,7 @@ async def _build(
             clock=utc_now,
         ),
         conversations=Conversations(
-            storage=storage, models=models, cancel_runs=at_work.supervisor.cancel_here, clock=utc_now
+            storage=storage, models=asking.models, cancel_runs=at_work.supervisor.cancel_here, clock=utc_now
         ),
         forking=Forking(storage, utc_now),
         messages=Messages(storage),
@@ -208,20 +219,11 @@ async def _build(
         sending=Sending(starting),
         runs=runs,
         streams=RunStreams(CursorSigner(keys.cursors), identity.revocations),
-        models=models,
+        models=asking.models,
         authenticator=identity.authenticator,
         limiter=shared.limiter,
         slots=shared.slots,
         storage=storage,
         page_tokens=PageTokenSigner(keys.page_tokens),
         observer=observed.observer,
-    )
-    edge = EdgeServer(services, edge_settings(settings, certificate))
-    return Server(
-        edge=edge,
-        at_work=at_work,
-        shared=shared,
-        revocations=identity.revocations,
-        signing_keys=identity.signing_keys,
-        observed=observed,
     )
