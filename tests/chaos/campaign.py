@@ -49,7 +49,7 @@ class Campaign:
             number=number,
             runs=size,
             graph=self.graph,
-            disasters=self.disasters,
+            planned=None if self.disasters else (),
         )
 
 

@@ -78,10 +78,10 @@ def _judge_end(evidence: Evidence, verdict: Verdict) -> None:
     verdict.require(run.state == evidence.state, f"GetRun says {evidence.state}, the database {run.state}")
     if run.state == "completed":
         return
-    lost = sum(each.kind in ENDING for each in evidence.happened)
-    verdict.interrupted = run.failure_reason == "RUN_INTERRUPTED" and run.attempt >= LOSSES and lost >= LOSSES
+    verdict.interrupted = run.failure_reason == "RUN_INTERRUPTED" and run.losses >= LOSSES
     verdict.require(
-        verdict.interrupted, f"it ended {run.state} {run.failure_reason} in attempt {run.attempt} of {lost} disasters"
+        verdict.interrupted,
+        f"it ended {run.state} {run.failure_reason} in attempt {run.attempt} after {run.losses} losses",
     )
 
 
@@ -161,7 +161,7 @@ def _judge_usage(evidence: Evidence, verdict: Verdict) -> None:
 
 def _reported_at_least(evidence: Evidence, call: ChaosCall) -> int:
     """How much of a call must be reported: all where it ended by itself, else what must have been in the log."""
-    causes = [each.began for each in evidence.happened if each.kind in ENDING and each.ended > call.started_at]
+    causes = [began for began, ended in _endings(evidence) if ended > call.started_at]
     if call.complete or call.failed:
         ended = call.sent_at[-1][0] if call.sent_at else call.started_at
         if all(cause > ended + COMMIT_SLACK for cause in causes):
@@ -169,6 +169,23 @@ def _reported_at_least(evidence: Evidence, call: ChaosCall) -> int:
     elif (closed := call.connection.closed_at) is not None:
         causes.append(closed)
     return call.tokens_until(min(causes, default=call.started_at) - COMMIT_SLACK)
+
+
+def _endings(evidence: Evidence) -> list[tuple[float, float]]:
+    """When attempts may have been ended from without, each from when to when.
+
+    Beside disasters these are the losses that none explains: a busy machine that does not renew a short lease. All
+    that is known of those is what was committed last, and when the next attempt began.
+    """
+    found = [(each.began, each.ended) for each in evidence.happened if each.kind in ENDING]
+    last = 0.0
+    for entry in evidence.run.entries:
+        at = entry.time_us / 1e6 - evidence.wall_offset
+        begins = isinstance(entry.body, AttemptStarted) and entry.attempt > 1
+        if begins and not any(last - COMMIT_SLACK <= began <= at for began, _ in found):
+            found.append((last, at))
+        last = at
+    return found
 
 
 def _is_broken(call: ChaosCall) -> bool:

@@ -48,7 +48,7 @@ def plan_of(tag: str, branch: str, number: int) -> ChaosPlan:
         return ChaosPlan(pieces=_words(rng, rng.randint(120, 200)), delay=0.025)
     if profile == "short":
         return ChaosPlan(pieces=_words(rng, rng.randint(2, 4)))
-    return _mixed(rng, number)
+    return _mixed(rng, number, brisk=profile == "brisk")
 
 
 def count_tokens(text: str) -> int:
@@ -57,10 +57,11 @@ def count_tokens(text: str) -> int:
     return len(whole.encode()) // TOKEN_BYTES
 
 
-def _mixed(rng: random.Random, number: int) -> ChaosPlan:
-    kind = rng.choices(("short", "middle", "long"), (2, 4, 4))[0]
+def _mixed(rng: random.Random, number: int, *, brisk: bool) -> ChaosPlan:
+    """Plan an answer with anything in it; where it is to be brisk, nothing that takes seconds."""
+    kind = rng.choices(("short", "middle", "long"), (2, 4, 0 if brisk else 4))[0]
     size = {"short": rng.randint(1, 8), "middle": rng.randint(20, 60), "long": rng.randint(60, 140)}[kind]
-    manner = rng.choices(("words", "emoji", "halves", "large", "crawl"), (60, 15, 15, 3, 4))[0]
+    manner = rng.choices(("words", "emoji", "halves", "large", "crawl"), (60, 15, 15, 3, 0 if brisk else 4))[0]
     plan: dict[str, object] = {
         "pieces": _pieces(rng, manner, size),
         "delay": rng.uniform(0.005, 0.04),
@@ -75,18 +76,17 @@ def _mixed(rng: random.Random, number: int) -> ChaosPlan:
     if manner == "crawl":
         plan["crawl"] = (rng.randrange(size), 3)
     if number < PATIENCE and rng.random() < 0.4:
-        plan |= _fault(rng, len(plan["pieces"]))  # type: ignore[arg-type]
+        plan |= _fault(rng, len(plan["pieces"]), brisk=brisk)  # type: ignore[arg-type]
     return ChaosPlan(**plan)  # type: ignore[arg-type]
 
 
-def _fault(rng: random.Random, pieces: int) -> dict[str, object]:
+def _fault(rng: random.Random, pieces: int, *, brisk: bool) -> dict[str, object]:
     after = rng.randint(0, pieces)
-    match rng.choices(
-        ("429", "500", "cut", "torn", "end", "garbage", "error", "unframed", "stall", "mute"),
-        (15, 15, 15, 15, 10, 10, 10, 5, 3, 2),
-    )[0]:
+    quick = {"429": 15, "500": 15, "cut": 15, "torn": 15, "end": 10, "garbage": 10, "error": 10}
+    weights = quick if brisk else {**quick, "unframed": 5, "stall": 3, "mute": 2}
+    match rng.choices(list(weights), list(weights.values()))[0]:
         case "429":
-            return {"status": 429, "retry_after": rng.choice((None, "0", "1"))}
+            return {"status": 429, "retry_after": "0" if brisk else rng.choice((None, "0", "1"))}
         case "500":
             return {"status": rng.choice((500, 502, 503))}
         case "mute":

@@ -14,13 +14,11 @@ from chatter_grpc._gen.chatter.v1 import run_service_pb2
 from chatter_grpc._gen.chatter.v1.content_pb2 import ContentPart, TextPart
 from tests.chaos.callers import Callers, callers_of, new_conversation
 from tests.chaos.checker import Evidence, Verdict, judge
-from tests.chaos.disasters import ENDING, Happened, let_happen, plan_disasters
+from tests.chaos.disasters import ENDING, Happened, Planned, let_happen, plan_disasters
 from tests.chaos.gathering import gather, left_over
 from tests.chaos.readers import ClientReader, RawReader, Reader, Seen, patiently, read_stream
 from tests.chaos.servers import Fleet
 
-# Runs begin within so many seconds, and disasters come within somewhat more.
-OPENING: Final = 3.0
 ROUND_SECONDS: Final = 150.0
 
 
@@ -34,7 +32,10 @@ class RoundSettings:
     runs: int
     graph: str = ""
     profile: str = "mixed"
-    disasters: bool = True
+    opening: float = 3.0
+    """Runs begin within so many seconds, and disasters come within somewhat more."""
+    planned: tuple[Planned, ...] | None = None
+    """The disasters, where they are not to be left to chance."""
 
     @property
     def name(self) -> str:
@@ -76,9 +77,9 @@ async def play(fleet: Fleet, settings: RoundSettings) -> RoundResult:
     result = RoundResult(number=settings.number)
     async with callers_of(fleet, f"chaos-{settings.seed}-{settings.number}-{int(time.time() * 1000)}") as callers:
         chance = random.Random(f"{settings.storage} {settings.graph} {settings.name}")
-        planned = (
-            plan_disasters(chance, settings.storage, len(fleet.servers), OPENING + 2.0) if settings.disasters else ()
-        )
+        planned = settings.planned
+        if planned is None:
+            planned = plan_disasters(chance, settings.storage, len(fleet.servers), settings.opening + 2.0)
         tags = [f"{settings.name}/{number}" for number in range(settings.runs)]
         conversations = await asyncio.gather(*(new_conversation(callers) for _ in tags))
         async with asyncio.timeout(ROUND_SECONDS), asyncio.TaskGroup() as group:
@@ -101,7 +102,7 @@ async def _play_run(
 ) -> list[Seen | BaseException]:
     """Start a run, and read it with its readers to their ends."""
     chance = random.Random(f"{settings.storage} {tag}")
-    await asyncio.sleep(chance.uniform(0, OPENING))
+    await asyncio.sleep(chance.uniform(0, settings.opening))
     client = chance.choice(list(callers.clients))
     known: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     starting = asyncio.create_task(_start(client, callers, chance, tag, conversation_id, known))

@@ -14,6 +14,7 @@ from chatter_grpc.adapters.sql.log_codec import decode_batch
 from chatter_grpc.core.runs.events import Entry
 
 SECONDS: Final = 30.0
+_COLUMNS: Final = ("id", "conversation_id", "state", "attempt", "last_seq", "failure_reason", "losses")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,7 @@ class StoredRun:
     attempt: int
     last_seq: int
     failure_reason: str
+    losses: int
     log: tuple[LoggedBatch, ...]
 
     @property
@@ -79,13 +81,12 @@ class Rows:
                     LoggedBatch(attempt=attempt, first_seq=first_seq, last_seq=last_seq, entries=entries)
                 )
         found = await self.query(
-            "SELECT id, conversation_id, state, attempt, last_seq, failure_reason FROM runs WHERE id BETWEEN $1 AND $2",
+            f"SELECT {', '.join(_COLUMNS)} FROM runs WHERE id BETWEEN $1 AND $2",
             first,
             last,
         )
-        names = ("id", "conversation_id", "state", "attempt", "last_seq", "failure_reason")
         return {
-            row[0]: StoredRun(**dict(zip(names, row, strict=True)), log=tuple(log[row[0]]))
+            row[0]: StoredRun(**dict(zip(_COLUMNS, row, strict=True)), log=tuple(log[row[0]]))
             for row in found
             if row[0] in wanted
         }

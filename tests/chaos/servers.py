@@ -158,15 +158,15 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     """Run one server on SQLite, or two on a PostgreSQL and a Redis of their own, while the block lasts."""
     async with AsyncExitStack() as stack:
-        given = {**UNLIMITED, **TIMES, **provider_settings(provider), **settings}
+        # Named though only the embedded one is used: looking for the default's place would block the loop.
+        own = {"data_dir": str(directory / "data")}
+        given = {**UNLIMITED, **TIMES, **provider_settings(provider), **own, **settings}
         postgres: OwnPostgres | None = None
         redis: OwnRedis | None = None
         if storage == "postgres":
             postgres = await asyncio.to_thread(stack.enter_context, own_postgres())
             redis = await asyncio.to_thread(stack.enter_context, redis_server())
             given |= {"database_url": postgres.url, "redis_url": redis.url, "secret": SECRET}
-        else:
-            given["data_dir"] = str(directory / "data")
         known = {name: value for name, value in given.items() if name in Settings.model_fields}
         servers = [
             ServerProcess(directory / name, known, graph=graph) for name in (["one", "two"] if postgres else ["one"])

@@ -119,7 +119,7 @@ class _Hold:
         hold = Happened(kind=Kind.HOLD, server=self._number, began=held_at, ended=woken_at, wall=wall)
         seen = {trial.tag: await asyncio.gather(*trial.reading) for trial in trials}
         after = await self._rows.last_seqs(run_ids)
-        found = await gather(self._servers, self._callers, "", seen, [hold])
+        found = await gather(self._servers, self._callers, self._servers.graph, seen, [hold])
         by_run = {trial.run_id: trial for trial in trials}
         for evidence in found:
             run_id = evidence.run.id
@@ -131,7 +131,7 @@ class _Hold:
             if run_id in taken and before[run_id][1] != after[run_id][1]:
                 faults.append(f"rows of attempt 1 ended at {before[run_id][1]}, and now at {after[run_id][1]}")
             faults += _shown_late(by_run[run_id].here, woken_at, after[run_id][1][-1])
-            faults += _left_open(evidence, woken_at, result)
+            faults += _left_open(evidence, held_at, woken_at, result)
             result.faults += [f"{evidence.tag} ({run_id}): {fault}" for fault in faults]
             result.take_overs += judge(evidence).take_overs
         result.faults += await left_over(self._servers)
@@ -182,12 +182,13 @@ def _shown_late(reader: RawReader, woken_at: float, committed: int) -> list[str]
     return [f"the woken server showed attempt 1 up to {each.seq} of {committed} committed" for each in late]
 
 
-def _left_open(evidence: Evidence, woken_at: float, result: Woken) -> list[str]:
+def _left_open(evidence: Evidence, held_at: float, woken_at: float, result: Woken) -> list[str]:
     """Which of the old attempt's calls of the provider were left open."""
     faults = []
-    for call in evidence.calls[:1]:
-        if call.complete:
-            continue
+    # One that the provider has ended by itself may serve again.
+    for call in [
+        call for call in evidence.calls if call.started_at < held_at and not call.complete and not call.failed
+    ]:
         closed_at = call.connection.closed_at
         if closed_at is None or closed_at > woken_at + CLOSED_WITHIN:
             faults.append(f"the old attempt's connection to the provider was closed at {closed_at}, not {woken_at}")
