@@ -7,33 +7,25 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from chatter_grpc.adapters.models.scripted import CallState, Gate, Pause, ScriptedChat, Step, answer_script
+from chatter_grpc.adapters.models.scripted import CallState, Gate, Pause, ScriptedChat
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import utc_now
-from chatter_grpc.core.conversations import Conversation, Memory, ModelSettings
+from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.models import Finished, FinishReason, TextPiece
 from chatter_grpc.core.runs.run import LogCommitter, RunState
 from chatter_grpc.core.runs.supervisor import RunSettings
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage, estimate_tokens
 from tests.support.catalogues import MODEL, Catalogue
-from tests.support.executors import ONE, Hanging, TwoMessages
+from tests.support.executors import ONE, TwoMessages
+from tests.support.lost_runs import expire, lost_run, lost_runs, scripted
 from tests.support.records import start_run, store_conversation
 from tests.support.replicas import Client, Process, stored_fold, stored_messages
 from tests.support.taking import take_lost
 from tests.support.waiting import eventually, soon, until
 
 STOP = Finished(FinishReason.STOP)
-
-
-def scripted(*steps: Step) -> Catalogue:
-    return Catalogue({"model": ScriptedChat(steps or answer_script("A"), answer_script("A"))})
-
-
-async def expire(storage: Storage) -> None:
-    async with storage.write() as tx:
-        await tx.runs.expire_leases()
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -72,15 +64,6 @@ async def test_a_lost_run_keeps_the_messages_that_had_finished(
     assert {key: message.text for key, message in (await stored_fold(storage, run_id)).messages.items()} == fold.stored
 
 
-async def lost_run(storage: Storage, committer: LogCommitter, caller: Caller, conversation_id: str) -> str:
-    """Start a run and have its process go away before it called anyone."""
-    async with Process(storage, committer, scripted(), executor=Hanging(), name="gone") as gone:
-        run_id = await gone.send(caller, conversation_id)
-        gone.lose_database()
-    await expire(storage)
-    return run_id
-
-
 async def test_a_lost_run_is_gone_on_with_and_its_conversation_is_free_again(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
@@ -101,18 +84,6 @@ async def test_all_lost_runs_are_taken_however_many_are_taken_at_a_time(
         await here.take_over(5)
         for run_id in run_ids:
             assert (await here.ended(caller, run_id)).state is RunState.COMPLETED
-
-
-async def lost_runs(storage: Storage, committer: LogCommitter, caller: Caller, count: int) -> list[str]:
-    async with Process(storage, committer, scripted(), executor=Hanging(), name="gone") as gone:
-        places = [
-            await store_conversation(storage, caller.owner_id, settings=ModelSettings(), memory=Memory())
-            for _ in range(count)
-        ]
-        run_ids = [await gone.send(caller, place.id) for place in places]
-        gone.lose_database()
-    await expire(storage)
-    return run_ids
 
 
 async def test_reapers_that_race_take_each_run_once(storage: Storage, committer: LogCommitter, caller: Caller) -> None:

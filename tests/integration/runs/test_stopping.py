@@ -72,6 +72,7 @@ async def test_a_run_that_does_not_end_is_given_back_and_gone_on_with_elsewhere(
     _, answer = await stored_messages(storage, caller, conversation.id)
     assert (fold.end, fold.attempt, fold.stored) == ("completed", 2, {answer.id: "Hello again"})
     # What was broken off has cost something, too.
+    assert answer.usage is not None
     assert run.usage == answer.usage + Usage(input_tokens=2, output_tokens=1, cost_micros=4, estimated=True)
 
 
