@@ -25,12 +25,16 @@ CODE    := $(wildcard chatter_grpc $(CLIENT) tests benchmarks tools hatch_build.
 COMPILE  = PATH="$(CURDIR)/$(BIN):$$PATH" $(UV) pip compile --quiet --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-header --no-annotate $(ARGS) pyproject.toml
 
-CHAOS := chaos-cancels chaos-slow-readers chaos-redis chaos-rolling
+RUNS    ?= 1000
+SEED    ?= 1
+STORAGE ?= both
+GRAPH   ?= plain
+CHAOS   := chaos-zombies chaos-starts chaos-cancels chaos-slow-readers chaos-redis chaos-rolling
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo serve test image-test check soak $(CHAOS) bench bench-storage coverage generate derive format lock clean grpcurl goclient
+.PHONY: help demo serve test image-test check soak chaos $(CHAOS) bench bench-storage coverage generate derive format lock clean grpcurl goclient
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -60,6 +64,11 @@ check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
 soak: $(DEV) $(PROJECT) $(GEN) ## Let all that callers do loose on a server for a while (MINUTES=60)
 	$(BIN)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
 
+chaos: $(DEV) $(PROJECT) $(GEN) ## Let servers die under runs (RUNS=1000 SEED=1 STORAGE=sqlite|postgres|both GRAPH=plain|parallel)
+	$(BIN)/python -m tests.chaos runs --runs $(RUNS) --seed $(SEED) --storage $(STORAGE) --graph $(GRAPH) $(ARGS)
+
+chaos-zombies: ## Hold servers up past their leases under 200 runs
+chaos-starts: ## Send 2,000 messages while a proxy cuts the calls
 chaos-cancels: ## Cancel 500 runs at any moment, some while their server dies
 chaos-slow-readers: ## Measure readers beside 200 that do not read (some 12 minutes)
 chaos-redis: ## Flush and stop Redis in the middle of runs

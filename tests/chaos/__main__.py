@@ -31,7 +31,7 @@ def _options() -> argparse.ArgumentParser:
     runs = commands.add_parser("runs", help="rounds of runs that share disasters")
     runs.add_argument("--runs", type=int, default=1000, help="how many runs in all")
     runs.add_argument("--size", type=int, default=40, help="how many of them in a round")
-    runs.add_argument("--graph", choices=("", "parallel"), default="", help="what to serve in place of the plain graph")
+    runs.add_argument("--graph", choices=("plain", "parallel"), default="plain", help="what the servers run")
     runs.add_argument("--only", type=int, default=None, help="play this round alone, and remember nothing")
     runs.add_argument("--quiet", action="store_true", help="nothing happens to the servers")
     zombies = commands.add_parser("zombies", help="servers that are held up past their leases")
@@ -54,7 +54,7 @@ def _runs(given: argparse.Namespace, storage: str) -> int:
                 seed=given.seed,
                 runs=given.runs,
                 size=given.size,
-                graph=given.graph,
+                graph="" if given.graph == "plain" else given.graph,
                 only=given.only,
                 disasters=not given.quiet,
             )
