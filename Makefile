@@ -64,7 +64,7 @@ check: $(DEV) $(PROJECT) $(GEN) ## Lint, types, layers, dependencies, contract
 soak: $(DEV) $(PROJECT) $(GEN) ## Let all that callers do loose on a server for a while (MINUTES=60)
 	$(BIN)/python -m tests.chaos soak --minutes $(MINUTES) $(ARGS)
 
-chaos: $(DEV) $(PROJECT) $(GEN) ## Let servers die under runs (RUNS=1000 SEED=1 STORAGE=sqlite|postgres|both GRAPH=plain|parallel)
+chaos: $(DEV) $(PROJECT) $(GEN) ## Let servers die under runs (RUNS=1000 SEED=1 STORAGE=both GRAPH=plain)
 	$(BIN)/python -m tests.chaos runs --runs $(RUNS) --seed $(SEED) --storage $(STORAGE) --graph $(GRAPH) $(ARGS)
 
 chaos-zombies: ## Hold servers up past their leases under 200 runs
