@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -18,6 +19,12 @@ from chatter_grpc.core.storage import Storage
 HEARTBEAT_SECONDS: Final = 15.0
 # A frame's bound, in characters; a client takes 4 MiB by default.
 FRAME_SIZE: Final = 128 * 1024
+# So much of a log, in bytes, a stream reads from the database at a time: what the event loop does in a millisecond.
+PAGE_SIZE: Final = 16 * 1024
+# Whoever found so many entries there was far behind; who follows a run finds those of a commit or two.
+FAR_BEHIND: Final = 32
+# So many of those who are far behind read at a time, so that between their pages others have their turns.
+CATCHING_UP: Final = 2
 
 
 class Control(StrEnum):
@@ -74,6 +81,7 @@ class Readers:
         self.leaving = False
         self.stopping = False
         self.open: set[RunReader] = set()
+        self.catching_up = asyncio.Semaphore(CATCHING_UP)
 
     def hand_off_elsewhere(self) -> None:
         """End the readers of runs that are not at work here, because this server is about to stop."""
@@ -108,6 +116,7 @@ class RunReader:
         self._news = True
         # Whether the last look found all that the tail of a run at work here shows.
         self._at_end = False
+        self._far_behind = False
         self._spoke_at = time.monotonic()
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -182,7 +191,7 @@ class RunReader:
         if self._failure is not None:
             raise self._failure
         self._news = False
-        part, at_end = await self._read()
+        part, at_end = await self._read(PAGE_SIZE if count is None else FRAME_SIZE)
         entries = tuple(part.entries)
         if count is not None:
             entries = first_events(entries, count)
@@ -231,17 +240,23 @@ class RunReader:
             return Control.HEARTBEAT
         return None
 
-    async def _read(self) -> tuple[LogPart, bool]:
-        """Return what comes after the position, and whether that is known to be all that there is."""
+    async def _read(self, page_size: int) -> tuple[LogPart, bool]:
+        """Return what comes after the position, and whether that is known to be all that there is.
+
+        ``page_size`` is how much of it is read from the database.
+        """
         tail = self._live_tail()
         if tail is not None:
             entries = tail.read(self.position, FRAME_SIZE)
             if entries is not None:
                 self._at_end = not entries or entries[-1].seq >= tail.visible_seq
+                self._far_behind = False
                 return LogPart(entries), self._at_end
         self._at_end = False
-        async with self._readers.storage.read() as tx:
-            part = await tx.run_logs.read(self.run_id, self.position, FRAME_SIZE)
+        turn = self._readers.catching_up if self._far_behind else nullcontext()
+        async with turn, self._readers.storage.read() as tx:
+            part = await tx.run_logs.read(self.run_id, self.position, page_size)
+        self._far_behind = len(part.entries) >= FAR_BEHIND
         # A single batch may be larger than a frame.
         return LogPart(fitting(part.entries, FRAME_SIZE), part.compacted), not part.entries
 
