@@ -85,7 +85,7 @@ async def test_of_two_servers_one_keeps_house_at_a_time_and_what_is_due_is_done(
 
         await eventually(purged)
     passes = await until_passes(postgres, 5)
-    # Where both had begun one for the same hour, two would be closer to each other than that.
+    # Where both had begun one for the same moment, two would be closer to each other than that.
     assert all(after["created_at"] - before["created_at"] >= INTERVAL for before, after in pairwise(passes))
 
 
