@@ -159,6 +159,13 @@ class ChaosProvider(OpenAIStandIn):
         """See ``StandIn``."""
         return ChaosAnswer(request, response, call)
 
+    async def _answer(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        try:
+            return await super()._answer(request, call)
+        except ConnectionError:
+            # The server died, which is what it does here.
+            return self.error(503, "nobody_is_there")
+
     def calls_of(self, tag: str) -> list[ChaosCall]:
         """Return the calls about a name, in order."""
         return [call for call in tuple(self.calls) if isinstance(call, ChaosCall) and call.tag == tag]

@@ -135,7 +135,7 @@ def test_a_call_that_was_killed_is_reported_but_for_what_was_sent_since_the_last
         happened=[happened(after=2.55)],
         seen=[],
     )
-    # The call sent 25 tokens up to the kill, 15 of them more than a second before it; three are the next call's.
-    for tokens, well in ((17, False), (18, True), (33, True), (34, False)):
+    # The call sent 25 tokens up to the kill, 10 of them more than 1.5 s before it; three are the next call's.
+    for tokens, well in ((12, False), (13, True), (33, True), (34, False)):
         faults = judge(replace(known, output_tokens=tokens)).faults
         assert bool(faults) is not well, (tokens, faults)
