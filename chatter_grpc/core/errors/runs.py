@@ -39,7 +39,7 @@ class RunTimeout(ChatterError):
 
 
 class RunInterrupted(ChatterError):
-    """The server that did the work went away; start the run again under another request id."""
+    """The servers that did the work went away, time after time; start the run again under another request id."""
 
     def __init__(self, *, run_id: str) -> None:
         super().__init__(run_id=run_id)
