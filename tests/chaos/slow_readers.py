@@ -47,8 +47,8 @@ MOST_LATER_MS: Final = 2.0
 class Shape:
     """How much of everything there is.
 
-    ``window`` is what a slow reader grants each of its streams, in bytes. ``rest`` is how long runs go on, in seconds,
-    after the slow ones read again, with a tenth of ``seconds``.
+    ``window`` is what a slow reader grants each of its streams, in bytes. ``rest`` is how many seconds longer than
+    the slow ones stand still runs take: these come before, and read all that is left afterwards.
     """
 
     readers: int = 50
@@ -56,12 +56,12 @@ class Shape:
     seconds: float = 60.0
     rate: float = 50.0
     window: int = 65_535
-    rest: float = 4.0
+    rest: float = 10.0
 
     @property
     def plan(self) -> AnswerPlan:
         """Answers that go on for a while after the slow ones read again."""
-        return AnswerPlan(tokens=round(self.rate * (self.seconds * 1.1 + self.rest)), rate=self.rate)
+        return AnswerPlan(tokens=round(self.rate * (self.seconds + self.rest)), rate=self.rate)
 
     @property
     def warm_up(self) -> "Shape":
@@ -258,7 +258,11 @@ async def run_round(site: Site, shape: Shape) -> Round:
     return Round(
         slow=shape.slow,
         late_ms=percentiles([late for phase in phases for late in phase]),
-        phases_ms=(percentiles(phases[0] or [0])[1], percentiles(phases[1])[1], percentiles(phases[2])[1]),
+        phases_ms=(
+            percentiles(phases[0] or [0])[1],
+            percentiles(phases[1] or [0])[1],
+            percentiles(phases[2] or [0])[1],
+        ),
         memory_mb=memory.before,
         stalled_mb=stalled,
         grown_mb=memory.most - memory.before,
