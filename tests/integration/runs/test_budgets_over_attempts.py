@@ -98,6 +98,24 @@ async def test_what_a_lost_attempt_took_is_taken_from_what_the_next_is_given(
     assert await reserved(storage, run_id) == []
 
 
+async def test_an_attempt_that_gave_its_run_back_holds_nothing_of_what_it_did_not_take(
+    storage: Storage, committer: LogCommitter, site: Site, models: Catalogue, caller: Caller, conversation: Conversation
+) -> None:
+    gate = asyncio.Event()
+    site.provider.plan(Plan(tokens=20, gates={10: gate}), Plan(text="one two three"))
+    async with Process(storage, committer, models) as leaving:
+        run_id = await leaving.send(caller, conversation.id, budget=Budget(max_tokens=60))
+        await until_committed(storage, await leaving.run_of(caller, run_id), "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9")
+    assert [each.settled for each in await reserved(storage, run_id)] == [None], "its log says what it took"
+    async with Process(storage, committer, models, name="b") as here:
+        await here.take_over()
+        gate.set()
+        ended = await here.ended(caller, run_id)
+    first, second = await reports(storage, run_id)
+    assert site.asked_for == [58, 60 - first.usage.input_tokens - first.usage.output_tokens - HELLO]
+    assert (ended.state.value, ended.attempt, ended.usage) == ("completed", 2, first.usage + second.usage)
+
+
 async def test_a_call_that_was_lost_before_it_wrote_anything_counts_what_it_was_sent_and_counts_once(
     storage: Storage, committer: LogCommitter, site: Site, models: Catalogue, caller: Caller, conversation: Conversation
 ) -> None:
