@@ -12,21 +12,37 @@ from chatter_grpc.adapters.sql import schema
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.core.audit import Action, Resource
 from chatter_grpc.core.budgets import Reservation
-from chatter_grpc.core.conversations import Conversation
+from chatter_grpc.core.conversations import Conversation, Memory, ModelSettings
 from chatter_grpc.core.housekeeping.duties import Cutoffs, Duty, Retention
-from chatter_grpc.core.ids import AUDIT, new_id
+from chatter_grpc.core.housekeeping.store import SYSTEM
+from chatter_grpc.core.ids import AUDIT, RUN, new_id
 from chatter_grpc.core.images import image_part
 from chatter_grpc.core.messages import Rating
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.runs.checkpoints import Place, StoredCheckpoint, StoredWrite, ValueKey
 from chatter_grpc.core.runs.compaction import compact_log
-from chatter_grpc.core.runs.run import Run
+from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
 from chatter_grpc.core.storage import Storage, Transaction
 from chatter_grpc.core.usage import Usage
 from tests.support.images import PNG
 from tests.support.records import NOW, a_message, an_answer, finish_run, start_run, store_conversation
 
 RETENTION = Retention()
+PASS_INPUT = RunInput(user_message_id="", before_index=0, settings=ModelSettings(), memory=Memory())
+
+
+def a_pass(created_at: datetime = NOW) -> Run:
+    """A housekeeping run."""
+    return Run(
+        id=new_id(RUN),
+        owner_id=SYSTEM,
+        actor_id=SYSTEM,
+        conversation_id="",
+        kind=WorkflowKind.HOUSEKEEPING,
+        workflow_id=None,
+        state=RunState.RUNNING,
+        created_at=created_at,
+    )
 
 
 async def sweep(storage: Storage, now: datetime, *duties: Duty, limit: int = 500) -> Counter[str]:

@@ -9,18 +9,17 @@ import pytest
 from sqlalchemy import text
 
 from chatter_grpc.adapters.sql.database import Database
-from chatter_grpc.core.conversations import Memory, ModelSettings
 from chatter_grpc.core.housekeeping.duties import OWN_RUNS_KEPT, Cutoffs, Duty, Retention
 from chatter_grpc.core.housekeeping.store import SYSTEM, EndedRun
 from chatter_grpc.core.ids import REFRESH_TOKEN, RUN, SESSION, new_id
 from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.requests import LIFETIME, RequestKey
 from chatter_grpc.core.runs.compaction import compact_log
-from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.run import Run, RunState
 from chatter_grpc.core.sessions import RefreshToken, Session
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.users import UserFilter
-from tests.support.housekeeping import is_due, rows_naming, store_laden_conversation, sweep
+from tests.support.housekeeping import PASS_INPUT, a_pass, is_due, rows_naming, store_laden_conversation, sweep
 from tests.support.records import (
     LEASE,
     NOW,
@@ -38,27 +37,12 @@ from tests.support.records import (
 
 DAY = timedelta(days=1)
 MOMENT = timedelta(microseconds=1)
-INPUT = RunInput(user_message_id="", before_index=0, settings=ModelSettings(), memory=Memory())
-
-
-def a_pass(created_at: datetime = NOW) -> Run:
-    """A housekeeping run."""
-    return Run(
-        id=new_id(RUN),
-        owner_id=SYSTEM,
-        actor_id=SYSTEM,
-        conversation_id="",
-        kind=WorkflowKind.HOUSEKEEPING,
-        workflow_id=None,
-        state=RunState.RUNNING,
-        created_at=created_at,
-    )
 
 
 async def begin(storage: Storage, run: Run, earlier_than: datetime = NOW + 1000 * DAY) -> bool:
     async with storage.write() as tx:
         return await tx.housekeeping.begin(
-            run, INPUT, first_batch(run), process_id=PROCESS, lease_seconds=LEASE, earlier_than=earlier_than
+            run, PASS_INPUT, first_batch(run), process_id=PROCESS, lease_seconds=LEASE, earlier_than=earlier_than
         )
 
 

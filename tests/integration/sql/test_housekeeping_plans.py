@@ -11,8 +11,8 @@ from chatter_grpc.adapters.sql.storage import SqlStorage, SqlTransaction
 from chatter_grpc.core.conversations import PURGE_AFTER
 from chatter_grpc.core.housekeeping.duties import Cutoffs, Duty, Retention
 from chatter_grpc.core.housekeeping.store import EndedRun
-from tests.integration.sql.test_plans import plans, sent
 from tests.support.housekeeping import delete_conversation, store_laden_conversation
+from tests.support.plans import plans, sent
 from tests.support.records import NOW
 
 CUTOFFS = Cutoffs.at(NOW + PURGE_AFTER, Retention())

@@ -1,13 +1,9 @@
 """How SQLite goes about statements: by its indexes, whatever there is around what is asked for."""
 
 import re
-import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
-from sqlalchemy import event
 
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.storage import SqlStorage, SqlTransaction
@@ -17,6 +13,7 @@ from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.runs.run import RunFilter
 from chatter_grpc.core.search import MessageFilter
 from chatter_grpc.core.search_query import parse_query
+from tests.support.plans import plans, sent
 from tests.support.records import LEASE, NOW, PROCESS, store_conversation
 
 QUERY = parse_query('"green gard"* house -red -"a b"')
@@ -62,20 +59,6 @@ WORK: dict[str, Work] = {
 }
 
 
-@contextmanager
-def sent(database: Database) -> Iterator[list[tuple[str, Any]]]:
-    """Collect the statements with their parameters."""
-    seen: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        seen.append((statement, parameters))
-
-    engine = database._writer.sync_engine
-    event.listen(engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(engine, "before_cursor_execute", note)
-
-
 @pytest.mark.platform("T17")
 @pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("name", WORK)
@@ -97,14 +80,3 @@ async def test_what_fits_on_a_page_of_messages_is_known_from_an_index_alone(data
             await WORK["messages"](tx, conversation)
     ((_, plan),) = plans(database, seen)
     assert [step for step in plan if step.startswith("SEARCH messages USING COVERING INDEX ix_messages_page")], plan
-
-
-def plans(database: Database, seen: list[tuple[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Return the steps of each statement's plan."""
-    connection = sqlite3.connect(str(database.url.database))
-    found = [
-        (statement, [str(row[-1]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)])
-        for statement, parameters in seen
-    ]
-    connection.close()
-    return found
