@@ -75,7 +75,6 @@ class ChaosAnswer(OpenAIAnswer):
                 return
             await asyncio.sleep(plan.delay)
             call.sent.append(piece)
-            call.sent_at.append((time.monotonic(), call.tokens + self._count(piece)))
             await self.say(piece)
             yield piece
         if await self._fails(len(call.sent)):
@@ -92,6 +91,7 @@ class ChaosAnswer(OpenAIAnswer):
                 await self._response.write(data[start : start + 1])
                 await asyncio.sleep(1)
             data = data[slow:]
+        self.call.sent_at.append((time.monotonic(), self.call.tokens + self._count(piece)))
         await self.write(data)
 
     async def write(self, data: bytes) -> None:
