@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatter_client import GaveUp, Resumption, Session, SyncClient, SyncRunStream, connect_sync
+from chatter_client import ChatterError, GaveUp, Resumption, Session, SyncClient, SyncRunStream, connect_sync
 from chatter_client.contract import chat_service_pb2, run_pb2
 from tests.support.client_accounts import PASSWORD, QUESTION, CountingStore, registration
 from tests.support.served import Served
@@ -62,6 +62,17 @@ def test_threads_share_a_client(sync_client: SyncClient, proxy: TcpProxy) -> Non
         thread.join(30)
     for stream in streams:
         is_whole(sync_client, stream)
+
+
+def test_a_run_is_given_a_budget(sync_client: SyncClient) -> None:
+    place = new_conversation(sync_client)
+    with pytest.raises(ChatterError) as caught:
+        sync_client.send(place, QUESTION, budget=run_pb2.Budget(max_tokens=1)).read_to_end()
+    assert caught.value.reason == "BUDGET_EXCEEDED"
+    needed = int(caught.value.metadata["needed"])
+    stream = sync_client.send(place, QUESTION, budget=run_pb2.Budget(max_tokens=needed + 2))
+    assert len(stream.read_to_end().text.split()) == 3
+    is_whole(sync_client, stream)
 
 
 def test_a_run_is_cancelled_from_another_thread(sync_client: SyncClient) -> None:
