@@ -116,9 +116,10 @@ class Server:
             # Nobody else uses this database: whatever is marked as at work was left by a process that is gone.
             async with self.at_work.reaper.storage.write() as tx:
                 await tx.runs.expire_leases()
+        # Renews leases from the first run that is taken: taking very many may last longer than a lease.
+        background.start("supervisor", self.at_work.supervisor.run())
         await self.at_work.reaper.reap()
         background.start("reaper", self.at_work.reaper.run())
-        background.start("supervisor", self.at_work.supervisor.run())
         background.start("claimer", self.at_work.claimer.run())
         background.start("housekeeping", self.at_work.housekeeping.run())
         port = await self.edge.start()
