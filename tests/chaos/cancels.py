@@ -28,6 +28,7 @@ from tests.chaos.sites import Site, Way, open_site, provider_settings
 from tests.support.provider import Provider, provider_on_a_thread
 from tests.support.served import Stream, response_type
 from tests.support.standin import Call
+from tests.support.waiting import until
 
 # Seconds within which the provider's connection is closed, by whether wake-ups work.
 PROMPT: Final = 0.25
@@ -208,6 +209,8 @@ class Trials:
         wanted = self._rng.randint(1, 3)
         hold = len(self._site.servers) > 1 and self._rng.random() < 0.5
         await _sleep_until(start)
+        # Whoever is late has not begun: its run would not even start.
+        await until(lambda: all(trial.run_id for trial in trials))
         if hold:
             # It can hear of no intent any more, and all of them are in between.
             self._site.servers[0].hold()
