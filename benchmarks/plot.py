@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.report import Finding
 from benchmarks.sides import OURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PICTURE: Final = Path(__file__).parent.parent / "docs" / "performance.svg"
 OUR_COLOUR: Final = "#1b7f5c"
@@ -19,6 +18,10 @@ THEIR_COLOUR: Final = "#9aa5ad"
 
 def draw(findings: Sequence[Finding], path: Path = PICTURE) -> Path:
     """Draw what was measured, a panel for each of three figures, and leave out what was not; the picture's path."""
+    # Installed for the benchmarks alone, while the tests import this module too.
+    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figures = {finding.name: finding.figures for finding in findings}
     panels = [
         ("CPU µs per token, 64 streams at 50/s", figures.get("paced", {}).get("cpu_us_per_token", {})),
@@ -46,7 +49,7 @@ def list_late(paced: dict[str, Any]) -> dict[str, float]:
     return {side: median(values) for side, values in late.items() if values}
 
 
-def draw_panel(axes: Axes, title: str, values: dict[str, float]) -> None:
+def draw_panel(axes: "Axes", title: str, values: dict[str, float]) -> None:
     """A bar for each side, with its value behind it."""
     sides = list(values)[::-1]
     colours = [OUR_COLOUR if side == OURS else THEIR_COLOUR for side in sides]

@@ -1,6 +1,7 @@
 """Reports compare repetition by repetition, and a bar is met up to its limit."""
 
 import json
+from math import isnan, nan
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from rich.table import Table
 from benchmarks import report
 from benchmarks.figures import percentiles
 from benchmarks.load.jobs import Effort, StreamReport, UnaryReport
-from benchmarks.report import Bar, Finding, compare, spread, write_findings
+from benchmarks.report import Bar, Finding, combine, compare, spread, write_findings, write_number
 from benchmarks.streaming import count_cpu_us
 from benchmarks.unary import summarize
 
@@ -32,6 +33,24 @@ def test_a_bar_is_met_up_to_its_limit(value: float, met: bool) -> None:
     bar = Bar(name="flat", value=value, limit=0.15)
     assert bar.met is met
     assert ("missed" in bar.describe()) is not met
+
+
+@pytest.mark.parametrize(("value", "met"), [(7.9, False), (8.0, True), (nan, False)])
+def test_a_bar_may_be_the_least(value: float, met: bool) -> None:
+    bar = Bar(name="held", value=value, limit=8.0, at_least=True)
+    assert bar.met is met
+    assert "at least" in bar.describe()
+
+
+def test_what_could_not_be_measured_misses_its_bar_and_is_null_in_the_file() -> None:
+    assert not Bar(name="flat", value=nan, limit=0.15).met
+    assert write_number(nan) is None
+    assert write_number(0.5) == 0.5
+
+
+def test_repetitions_that_one_side_failed_are_left_out_of_a_comparison() -> None:
+    assert combine([None, 4.0, 9.0], [1.0, 2.0, 3.0], lambda a, b: a / b) == 2.5
+    assert isnan(combine([None, 1.0], [1.0, None], lambda a, b: a / b))
 
 
 def test_a_ratio_is_taken_within_each_repetition() -> None:
@@ -72,8 +91,8 @@ def test_findings_of_one_file_are_written_together(tmp_path: Path, monkeypatch: 
     content = json.loads(streaming.read_text())
     assert (content["flat_ratio"], content["paced_ratio"]) == (0.2, 0.1)
     assert content["bars"] == [
-        {"name": "flat", "value": 0.2, "limit": 0.15, "met": False},
-        {"name": "paced", "value": 0.1, "limit": 0.15, "met": True},
+        {"name": "flat", "value": 0.2, "limit": 0.15, "at_least": False, "met": False},
+        {"name": "paced", "value": 0.1, "limit": 0.15, "at_least": False, "met": True},
     ]
     assert content["flat"] == content["paced"] == {"tokens": 5}
     assert content["measured"]["cores"] >= 1
