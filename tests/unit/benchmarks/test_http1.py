@@ -25,7 +25,7 @@ def chunked(*events: str) -> bytes:
 
 
 def cut(data: bytes, sizes: list[int]) -> list[tuple[int, bytes]]:
-    pieces = []
+    pieces: list[tuple[int, bytes]] = []
     for size in [*sizes, len(data) + 1]:
         piece, data = data[:size], data[size:]
         if piece:
