@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
+import grpc
+import psutil
 from rich.table import Table
 
 from benchmarks.answers import AnswerPlan
@@ -87,10 +89,15 @@ class StreamBenchmark:
         """
         side.child.check_alive()
         await wait_until_idle(side.child)
+        try:
+            calls = await side.prepare_streams(shape.streams, self._plan)
+        except grpc.RpcError as refusal:
+            side.child.check_alive()
+            return f"not prepared: {refusal}"
         planned = shape.spread + (self._plan.tokens / self._plan.rate if self._plan.rate else 0.0)
         job = StreamJob(
             target=self._target(side, shape.streams, deadline=planned * PATIENCE + GRACE),
-            calls=await side.prepare_streams(shape.streams, self._plan),
+            calls=calls,
             wire=side.wire,
             plan=self._plan,
             spread=shape.spread,
@@ -101,8 +108,8 @@ class StreamBenchmark:
         """Run a job against a side: the report, or what was wrong. Raises ProcessFailed where its process has ended."""
         try:
             return await self._worker.stream(job)
-        except (LoadFailed, OSError) as failure:
-            # One of those is TimeoutError.
+        except (LoadFailed, OSError, psutil.Error) as failure:
+            # A deadline that is over is an OSError, too.
             side.child.check_alive()
             return str(failure) or f"not over after {job.target.deadline:.0f} s"
 

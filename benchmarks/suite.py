@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+import psutil
 from rich.table import Table
 
 from benchmarks.answers import AnswerPlan
@@ -40,6 +41,18 @@ FIRST_PAUSE: Final = 0.15
 """Seconds from one to the next, of which each takes a tenth."""
 JOIN_SECONDS: Final = 1.0
 """What a reader on another replica may take to catch up, before it is measured how far behind it is."""
+
+
+FAILURES: Final = (
+    ProcessFailed,
+    LoadFailed,
+    OSError,
+    grpc.RpcError,
+    psutil.Error,
+    subprocess.SubprocessError,
+    RuntimeError,
+)
+"""What a benchmark may come to, beside its figures: of processes, of connections, of what they answer."""
 
 
 class Benchmark(StrEnum):
@@ -133,7 +146,7 @@ class Suite:
                 provider = await stack.enter_async_context(start_provider(scratch))
                 stage = Stage(stack=stack, scratch=scratch, worker=worker, provider=provider)
                 finding = await self._measures[benchmark](stage)
-        except (ProcessFailed, LoadFailed, OSError, grpc.RpcError, subprocess.SubprocessError, RuntimeError) as failure:
+        except FAILURES as failure:
             return fail(benchmark, failure)
         return set_bars(benchmark, finding)
 
