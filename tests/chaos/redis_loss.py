@@ -13,7 +13,7 @@ import redis.asyncio
 
 from tests.chaos.campaign import say
 from tests.chaos.crowds import Followed, check_runs, longest_silence, make_reader, now, start_run
-from tests.chaos.sites import Site, Way, open_site, provider_settings
+from tests.chaos.sites import UNHURRIED, Site, Way, open_site, provider_settings
 from tests.support.provider import provider_on_a_thread
 
 KEY: Final = "sk-of-the-unwoken"
@@ -92,7 +92,7 @@ async def _trouble(site: Site, shape: Shape, runs: list[Followed]) -> Outcome:
 
 async def _show(shape: Shape) -> int:
     with tempfile.TemporaryDirectory() as directory, provider_on_a_thread(KEY) as provider:
-        settings = provider_settings(provider, KEY, [shape.model])
+        settings = {**provider_settings(provider, KEY, [shape.model]), **UNHURRIED}
         async with open_site(Way.BOTH, Path(directory), settings) as site:
             outcome = await lose_redis(shape, site)
     say(str(outcome))

@@ -23,7 +23,7 @@ from chatter_client.interruptions import Interruption
 from chatter_grpc._gen.chatter.v1.conversation_pb2 import ModelSettings
 from tests.chaos.campaign import say
 from tests.chaos.crowds import Fault
-from tests.chaos.sites import Site, Way, open_site, provider_settings
+from tests.chaos.sites import UNHURRIED, Site, Way, open_site, provider_settings
 from tests.support.provider import provider_on_a_thread
 from tests.support.tcp_proxy import TcpProxy
 
@@ -220,7 +220,11 @@ async def _check(site: Site, shape: Shape, conversations: Sequence[str], streams
 
 async def _show(shape: Shape) -> int:
     with tempfile.TemporaryDirectory() as directory, provider_on_a_thread(KEY) as provider:
-        settings = {**provider_settings(provider, KEY, [shape.model]), "stop_seconds": str(shape.stop_seconds)}
+        settings = {
+            **provider_settings(provider, KEY, [shape.model]),
+            **UNHURRIED,
+            "stop_seconds": str(shape.stop_seconds),
+        }
         async with open_site(Way.BOTH, Path(directory), settings) as site:
             outcome = await restart_all(shape, site)
     say(str(outcome))

@@ -23,6 +23,9 @@ from tests.support.served import SECRET, UNLIMITED, Client, signed_in
 # A channel of a client that is in a hurry to find a server again.
 CHANNEL: Final = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200))
 
+# Times as they are served with: the kit's own are for servers that die, and may be too short for a crowded machine.
+UNHURRIED: Final = {"lease_seconds": "30", "reaper_seconds": "15"}
+
 
 class Way(StrEnum):
     """How a cancellation comes from where it is asked for to where the run is at work."""

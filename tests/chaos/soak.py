@@ -22,7 +22,7 @@ from tests.chaos.campaign import say
 from tests.chaos.crowds import Fault, make_reader
 from tests.chaos.gauges import Gauges, read_gauges, wait_for_address
 from tests.chaos.readers import Seen
-from tests.chaos.sites import Site, Way, open_site, provider_settings
+from tests.chaos.sites import UNHURRIED, Site, Way, open_site, provider_settings
 from tests.support.provider import Provider, provider_on_a_thread
 from tests.support.served import Client, message
 
@@ -205,9 +205,7 @@ async def soak(minutes: float, seed: int, directory: Path) -> Soaked:
             **provider_settings(provider, KEY, MODELS),
             "metrics_listen": "127.0.0.1:0",
             "provider_idle_seconds": "5",
-            # As it is served: the kit's own times are for servers that die.
-            "lease_seconds": "30",
-            "reaper_seconds": "15",
+            **UNHURRIED,
         }
         async with open_site(Way.PROCESS, directory, settings) as site:
             address = await wait_for_address(site.servers[0])
