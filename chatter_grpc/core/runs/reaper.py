@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,16 +85,25 @@ class Reaper:
 
     async def _wait(self, news: asyncio.Event) -> None:
         """Wait for the next look at leases, or until there is a run that was given back."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self.interval):
-                while True:
+        over = asyncio.get_running_loop().time() + self.interval
+        while True:
+            try:
+                async with asyncio.timeout_at(over):
                     await news.wait()
-                    news.clear()
-                    # The wake-ups tick as well; to write each time would be in the way of others that do.
-                    with suppress(StorageUnavailable):
-                        async with self.storage.read() as tx:
-                            if await tx.runs.any_lost(released=True):
-                                return
+            except TimeoutError:
+                return
+            news.clear()
+            # The wake-ups tick as well; to write each time would be in the way of others that do.
+            if not self.supervisor.stopping and await self._any_released():
+                return
+
+    async def _any_released(self) -> bool:
+        try:
+            async with self.storage.read() as tx:
+                return await tx.runs.any_lost(released=True)
+        except StorageUnavailable:
+            # The next tick asks again.
+            return False
 
     async def _try_to_reap(self) -> None:
         try:

@@ -40,7 +40,7 @@ class RunSettings:
     ``time_limit`` is how long one may take, ``lease`` how long its lease holds, ``renew`` how often that is renewed,
     ``cancel_poll`` how often to look for cancel intents that other processes wrote. A run whose lease could not be
     renewed for two thirds of its time is lost, before another process may take it. ``max_message_bytes`` is how long
-    one message may become.
+    one message may become, ``hand_over`` how long a process that stops takes to give back what has not ended.
     """
 
     time_limit: float = 300.0
@@ -48,6 +48,7 @@ class RunSettings:
     renew: float = 10.0
     cancel_poll: float = 1.0
     max_message_bytes: int = MAX_MESSAGE_BYTES
+    hand_over: float = 10.0
 
 
 class Supervisor:
@@ -210,7 +211,7 @@ class Supervisor:
         self._grace_over = True
         for attempt in tuple(self._active.values()):
             attempt.interrupt(HAND_OVER)
-        await self._wait_idle(self.settings.lease)
+        await self._wait_idle(self.settings.hand_over)
         left = tuple(self._owned)
         if left:
             _log.error("stopped_with_work_left", extra={"tasks": sorted(task.get_name() for task in left)})

@@ -245,7 +245,7 @@ async def test_work_that_does_not_end_does_not_keep_the_server_from_stopping(
     conversation: Conversation,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    stubborn, short = Stubborn(), RunSettings(lease=0.05)
+    stubborn, short = Stubborn(), RunSettings(hand_over=0.05)
     models = Catalogue({"model": ScriptedChat(answer_script("A"))})
     async with Process(storage, committer, models, executor=stubborn, runs=short) as here:
         run_id = await here.send(caller, conversation.id)

@@ -106,6 +106,16 @@ def test_commits_and_lateness_are_distributions(observer: MetricsObserver) -> No
     assert value(observer, "loop_lag_seconds_bucket", le="0.25") == 1
 
 
+def test_runs_that_change_hands_are_counted_on_both_sides(observer: MetricsObserver) -> None:
+    observer.run_left(released=True)
+    observer.run_left(released=False)
+    observer.run_left(released=False)
+    observer.run_taken_over()
+    assert value(observer, "runs_left_total", how="released") == 1
+    assert value(observer, "runs_left_total", how="lost") == 2
+    assert value(observer, "runs_taken_over_total") == 1
+
+
 def test_connections_are_read_when_they_are_asked_for(observer: MetricsObserver) -> None:
     in_use = 0
     observer.read_connections(lambda: in_use, 10)

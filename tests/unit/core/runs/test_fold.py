@@ -190,6 +190,36 @@ def test_usage_is_that_of_every_call_also_of_one_that_was_taken_back() -> None:
     assert fold.usage == ONE + ONE
 
 
+def test_calls_that_never_told_what_they_took_are_known_through_all_attempts() -> None:
+    fold = Fold()
+    events: list[Event] = [
+        *BEGINNING,
+        started("1.1", "a"),
+        thought("1.1", "a", "12345678"),
+        said("1.1", "a", "1234"),
+        started("1.2", "b"),
+        used("1.2", "b"),
+        NEW_ATTEMPT,
+        started("2.1", "c"),
+        NEW_ATTEMPT,
+    ]
+    fold.take(entries(events))
+    assert fold.messages == {}
+    assert set(fold.unreported) == {"a", "c"}
+    assert fold.usage == ONE
+    assert {call.message_id: call.usage.output_tokens for call in fold.lost_calls()} == {"a": 3, "c": 0}
+    fold.take(entries([*events, used("", "a"), used("", "c")])[-2:])
+    assert not fold.lost_calls()
+
+
+def test_the_nodes_that_have_finished_are_known_by_name() -> None:
+    fold = Fold()
+    fold.take(entries([*BEGINNING, ("1.1", NodeStarted("n", "model")), ("1.2", NodeStarted("other", "model"))]))
+    assert fold.finished_nodes == set()
+    fold.take(entries([*BEGINNING, ("1.1", NodeStarted("n", "model")), node("1.1"), NEW_ATTEMPT])[-2:])
+    assert fold.finished_nodes == {"n"}
+
+
 @pytest.mark.parametrize("end", [COMPLETED, FAILED, CANCELLED])
 def test_the_last_event_is_the_end(end: Body) -> None:
     fold = Fold()

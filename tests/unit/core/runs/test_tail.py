@@ -1,5 +1,7 @@
 """The tail of a run: numbers, barriers, memory, and what readers are shown."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -210,6 +212,28 @@ def test_a_lost_run_drops_what_is_left_and_takes_nothing_more() -> None:
     tail.append("", ENDED)
     assert tail.take() is None
     assert tail.read(BEGINNING, ENOUGH) is None, "readers go to the database"
+
+
+def test_a_run_that_is_not_held_for_certain_any_more_is_lost_by_whoever_looks_first() -> None:
+    tail = new_tail()
+    told: list[str] = []
+    tail.on_lost = lambda: told.append("lost")
+    say(tail, "a")
+    assert (shown(tail), tail.lapse()) == (["a"], False)
+    tail.held_until = time.monotonic() + 3600
+    assert (shown(tail), tail.lapse()) == (["a"], False)
+    tail.held_until = time.monotonic()
+    assert tail.read(BEGINNING, ENOUGH) is None
+    assert (tail.lapse(), tail.lost, told) == (True, True, ["lost"])
+    assert tail.take() is None
+
+
+def test_a_run_that_has_ended_is_lost_to_nobody() -> None:
+    tail = new_tail()
+    tail.append("", ENDED)
+    commit(tail)
+    tail.held_until = time.monotonic()
+    assert (tail.lapse(), shown(tail)) == (False, [ENDED])
 
 
 def test_that_a_run_is_lost_is_told_once() -> None:
