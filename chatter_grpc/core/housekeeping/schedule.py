@@ -123,7 +123,9 @@ class HousekeepingScheduler:
         self._observer = observer
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; where there is nothing to look for, only wait."""
+        if self._observer is None and not self._timetable.interval:
+            await asyncio.Event().wait()
         while True:
             # A server that has just started has better things to do.
             await asyncio.sleep(self._timetable.pause())
