@@ -24,6 +24,8 @@ from tests.support.waiting import soon
 
 # 1 micro-dollar for a token that is read, and 2 for one that is written.
 PRICE = Price(input_micros=1_000_000, output_micros=2_000_000)
+# For what is no matter of the database.
+ONLY_SQLITE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ async def test_an_answer_ends_where_the_budget_does_and_the_run_is_complete(
     assert await reserved(storage, run_id) == [], "what has ended holds nothing"
 
 
+@ONLY_SQLITE
 async def test_what_a_caller_asks_for_is_asked_for_where_it_is_less_than_what_is_left(
     process: Process, site: Site, caller: Caller, conversation: Conversation
 ) -> None:
@@ -71,6 +74,7 @@ async def test_what_a_caller_asks_for_is_asked_for_where_it_is_less_than_what_is
         assert site.asked_for[-1] == asked
 
 
+@ONLY_SQLITE
 async def test_a_model_is_asked_for_no_more_than_it_can_give(
     storage: Storage, committer: LogCommitter, site: Site, caller: Caller, conversation: Conversation
 ) -> None:
@@ -120,6 +124,7 @@ async def test_what_is_remembered_is_part_of_the_question(
     assert (await process.follow(caller, run_id)).end == "completed"
 
 
+@ONLY_SQLITE
 async def test_money_bounds_no_model_whose_price_is_not_known(
     storage: Storage, committer: LogCommitter, site: Site, caller: Caller, conversation: Conversation
 ) -> None:
@@ -131,6 +136,7 @@ async def test_money_bounds_no_model_whose_price_is_not_known(
         assert (await process.follow(caller, run_id)).end == "completed"
 
 
+@ONLY_SQLITE
 async def test_under_a_bound_on_money_a_fallback_without_a_price_is_passed_over(
     storage: Storage, committer: LogCommitter, site: Site, caller: Caller, conversation: Conversation
 ) -> None:
@@ -146,6 +152,7 @@ async def test_under_a_bound_on_money_a_fallback_without_a_price_is_passed_over(
             assert [call.body["model"] for call in site.provider.calls] == ["model", asked]
 
 
+@ONLY_SQLITE
 async def test_the_smaller_of_a_callers_budget_and_the_servers_holds(
     storage: Storage, committer: LogCommitter, site: Site, caller: Caller, conversation: Conversation
 ) -> None:
@@ -160,6 +167,7 @@ async def test_the_smaller_of_a_callers_budget_and_the_servers_holds(
     assert site.asked_for == [4, 4, 2]
 
 
+@ONLY_SQLITE
 async def test_a_run_ends_when_its_time_is_over_and_what_was_written_is_kept(
     process: Process, site: Site, storage: Storage, caller: Caller, conversation: Conversation
 ) -> None:
@@ -172,6 +180,7 @@ async def test_a_run_ends_when_its_time_is_over_and_what_was_written_is_kept(
     await soon(site.provider.wait_until_closed(site.provider.calls[0]))
 
 
+@ONLY_SQLITE
 async def test_a_provider_that_minds_no_bound_is_left_and_what_it_said_is_kept(
     process: Process, site: Site, storage: Storage, caller: Caller, conversation: Conversation
 ) -> None:
@@ -202,6 +211,7 @@ async def test_a_call_that_is_needed_and_cannot_be_paid_for_fails_the_run(
     assert run.usage.output_tokens == 4, "what was taken back has cost something"
 
 
+@ONLY_SQLITE
 async def test_an_answer_that_the_budget_cut_off_is_no_answer_in_the_wrong_shape(
     process: Process, site: Site, caller: Caller, conversation: Conversation
 ) -> None:
