@@ -56,6 +56,9 @@ class GroupCommitter:
 
     def note(self, tail: Tail) -> None:
         """Have a tail's events committed with the next group; called when the first of them has been added."""
+        if tail.lost:
+            # It has none, and another attempt at the same run may be in this process.
+            return
         tail.dirty = True
         tail.oldest_uncommitted = time.monotonic()
         self._dirty[tail.run_id] = tail
@@ -80,8 +83,7 @@ class GroupCommitter:
         Returns ``None`` where nothing is left, or the run is lost.
         """
         # First of all, so that no group takes the run's last event while a group before it is in flight.
-        self._dirty.pop(tail.run_id, None)
-        tail.dirty = False
+        self._leave_group(tail)
         await self._wait_idle(tail)
         return tail.take()
 
@@ -97,12 +99,11 @@ class GroupCommitter:
         await self._wait_idle(tail)
         if tail.lost:
             return False
-        self._alone.add(tail.run_id)
         began = time.monotonic()
         # From here to the batch nothing is awaited: what is added now is in this batch, and in no group's.
         finish()
-        self._dirty.pop(tail.run_id, None)
-        tail.dirty = False
+        self._alone.add(tail.run_id)
+        self._leave_group(tail)
         batch, size = tail.take(), tail.size
         held = False
         try:
@@ -123,6 +124,11 @@ class GroupCommitter:
             self._observer.committed(1, len(batch.entries), time.monotonic() - began)
             self._notify([tail.run_id])
         return held
+
+    def _leave_group(self, tail: Tail) -> None:
+        if self._dirty.get(tail.run_id) is tail:
+            del self._dirty[tail.run_id]
+        tail.dirty = False
 
     async def _wait_idle(self, tail: Tail) -> None:
         """Wait until nothing of a run is being committed."""

@@ -148,6 +148,19 @@ async def test_nothing_of_an_attempt_is_shown_once_its_lease_has_lapsed(
     assert [message.text for message in await stored_messages(storage, caller, conversation.id)] == ["Hello?", "A"]
 
 
+async def test_an_attempt_whose_lease_has_lapsed_leaves_its_model_though_nobody_reads(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    chat = talking(asyncio.Event())
+    never_renewed = RunSettings(lease=0.3, renew=3600, cancel_poll=3600)
+    async with Process(storage, committer, Catalogue({"model": chat}), runs=never_renewed) as here:
+        run_id = await here.send(caller, conversation.id)
+        await until(lambda: bool(chat.calls) and chat.calls[0].state is CallState.CLOSED)
+        await until(lambda: not here.supervisor.active_count)
+        assert (await here.run_of(caller, run_id)).state is RunState.RUNNING
+    assert [taken.losses for taken in await take_lost(storage, 1)] == [1]
+
+
 class AsksAgain:
     """An executor that goes on to the next model after a wait in which the lease lapses."""
 

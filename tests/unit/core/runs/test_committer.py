@@ -71,6 +71,21 @@ async def test_what_gathered_of_several_runs_is_one_commit() -> None:
         assert sorted(group.notified) == ["one", "two"]
 
 
+async def test_an_attempt_that_lost_its_run_leaves_the_next_one_in_the_same_process_alone() -> None:
+    async with committing(CommitSettings(interval=0.01, retry_pause=0)) as group:
+        old = group.writer("run")
+        say(old, "old")
+        lost = group.tails["run"]
+        lost.mark_lost()
+        new = group.writer("run")
+        say(new, "a")
+        say(old, "old")
+        assert await group.committer.withdraw(lost) is None
+        await until(lambda: group.texts("run") == ["a"])
+        say(new, "b")
+        await until(lambda: group.texts("run") == ["a", "b"])
+
+
 async def test_what_comes_while_a_commit_is_in_flight_is_in_the_next() -> None:
     async with committing() as group:
         writer = group.writer("run")
