@@ -174,7 +174,7 @@ def check_calls(lives: Sequence[Steps], entries: Sequence[Entry]) -> None:
     deaths=st.lists(st.integers(1, MOMENTS), max_size=2),
     pauses=st.lists(st.sampled_from([0.0, 0.001, 0.004]), min_size=5, max_size=5),
 )
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_every_node_has_one_message_whenever_processes_die(
     databases: SqliteFiles | PostgresDatabases, definition: GraphDefinition, deaths: list[int], pauses: list[float]
 ) -> None:
