@@ -7,13 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from tests.chaos import cancels, redis_loss, rolling, slow_readers, soak
 from tests.chaos.campaign import Campaign, run_campaign, say
 from tests.chaos.starts import Starts, run_starts
 from tests.chaos.zombies import Trials, run_zombies
 
-BOTH = ("sqlite", "postgres")
+BOTH: Final = ("sqlite", "postgres")
+# Four models write into each of the parallel ones.
+SIZES: Final = {"plain": 40, "parallel": 16}
 
 
 def main() -> int:
@@ -30,7 +33,9 @@ def _options() -> argparse.ArgumentParser:
     commands = options.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("runs", help="rounds of runs that share disasters")
     runs.add_argument("--runs", type=int, default=1000, help="how many runs in all")
-    runs.add_argument("--size", type=int, default=40, help="how many of them in a round")
+    runs.add_argument(
+        "--size", type=int, default=0, help="how many of them in a round: 40, or 16 with parallel branches"
+    )
     runs.add_argument("--graph", choices=("plain", "parallel"), default="plain", help="what the servers run")
     runs.add_argument("--only", type=int, default=None, help="play this round alone, and remember nothing")
     runs.add_argument("--quiet", action="store_true", help="nothing happens to the servers")
@@ -53,7 +58,7 @@ def _runs(given: argparse.Namespace, storage: str) -> int:
                 storage=storage,
                 seed=given.seed,
                 runs=given.runs,
-                size=given.size,
+                size=given.size or SIZES[given.graph],
                 graph="" if given.graph == "plain" else given.graph,
                 only=given.only,
                 disasters=not given.quiet,

@@ -14,7 +14,7 @@ from tests.chaos.readers import Seen
 from tests.chaos.rows import LoggedBatch, StoredRun
 from tests.support.standin import Connection
 
-NOW = time.time()
+NOW, BASE = time.time(), time.monotonic()
 TEXT = "one two six "
 MESSAGES = {"msg_1": TEXT}
 SEEN = Seen(
@@ -53,10 +53,16 @@ RUN = StoredRun(
 
 def call(pieces: tuple[str, ...] = ("one ", "two ", "six "), *, complete: bool = True) -> ChaosCall:
     """A call that sent a token every tenth of a second from its beginning."""
-    now = time.monotonic()
-    sent_at = [(now + number / 10, number) for number in range(1, len(pieces) + 1)]
+    sent_at = [(BASE + number / 10, number) for number in range(1, len(pieces) + 1)]
     return ChaosCall(
-        {}, ChaosPlan(), Connection(now), sent=list(pieces), complete=complete, branch="solo", sent_at=sent_at
+        {},
+        ChaosPlan(),
+        Connection(BASE),
+        started_at=BASE,
+        sent=list(pieces),
+        complete=complete,
+        branch="solo",
+        sent_at=sent_at,
     )
 
 
@@ -73,13 +79,12 @@ def evidence() -> Evidence:
         seen=[SEEN],
         calls=[call()],
         happened=[],
-        wall_offset=time.time() - time.monotonic(),
+        wall_offset=NOW - BASE,
     )
 
 
 def happened(*, after: float) -> Happened:
-    now = time.monotonic() + after
-    return Happened(kind=Kind.KILL, server=0, began=now, ended=now + 1, wall=time.time() + after)
+    return Happened(kind=Kind.KILL, server=0, began=BASE + after, ended=BASE + after + 1, wall=NOW + after)
 
 
 def test_a_run_that_is_well_has_no_faults() -> None:
@@ -123,19 +128,26 @@ def test_a_node_that_has_finished_is_not_asked_again() -> None:
     assert any("was asked for left after" in each for each in faults), faults
 
 
-def test_a_call_that_was_killed_is_reported_but_for_what_was_sent_since_the_last_commit() -> None:
+@pytest.mark.parametrize(("committed", "due"), [(2.55, 15), (1.55, 5)])
+def test_a_call_that_was_killed_is_reported_but_for_what_was_sent_since_the_last_commit(
+    committed: float, due: int
+) -> None:
     pieces = ("abc ",) * 30
     known = evidence()
     lost, whole = call(pieces, complete=False), call()
-    log = (LOG[0], batch(3, AttemptStarted(), NodeStarted("solo", "model"), NodeFinished("solo"), attempt=2, at=4.0))
+    log = (
+        LOG[0],
+        batch(3, NodeStarted("solo", "model"), at=committed),
+        batch(4, AttemptStarted(), NodeStarted("solo", "model"), NodeFinished("solo"), attempt=2, at=4.0),
+    )
     known = replace(
         known,
-        run=replace(RUN, attempt=2, last_seq=5, log=log),
+        run=replace(RUN, attempt=2, last_seq=6, log=log),
         calls=[lost, whole],
         happened=[happened(after=2.55)],
         seen=[],
     )
-    # The call sent 25 tokens up to the kill, 10 of them more than 1.5 s before it; three are the next call's.
-    for tokens, well in ((12, False), (13, True), (33, True), (34, False)):
+    # Of the 30 tokens of that call, ten a second, those are due that came a second before; three are the next call's.
+    for tokens, well in ((due + 2, False), (due + 3, True), (33, True), (34, False)):
         faults = judge(replace(known, output_tokens=tokens)).faults
         assert bool(faults) is not well, (tokens, faults)
