@@ -56,9 +56,10 @@ class Keeper(Process):
         now: Callable[[], datetime] = utc_now,
         held: HeldStorage | None = None,
         time_limit: float = 60.0,
+        grace: float = 0.0,
     ) -> None:
         keeper = Housekeeper(storage=held or storage, clock=now, time_limit=time_limit)
         executor = ExecutorByKind({WorkflowKind.HOUSEKEEPING: keeper}, otherwise=keeper)
         models = Catalogue({"model": ScriptedChat(answer_script("A"))})
-        super().__init__(storage, log, models, name=name, executor=executor)
+        super().__init__(storage, log, models, name=name, executor=executor, grace=grace)
         self.starts = HousekeepingStarts(self.storage, self.supervisor, utc_now)

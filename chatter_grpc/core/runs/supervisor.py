@@ -18,7 +18,7 @@ from chatter_grpc.core.runs.ending import HAND_OVER, Outcome, end_run, release_r
 from chatter_grpc.core.runs.events import Batch
 from chatter_grpc.core.runs.executor import Executor, Work
 from chatter_grpc.core.runs.purse import Purse
-from chatter_grpc.core.runs.run import RunState
+from chatter_grpc.core.runs.run import RunState, WorkflowKind
 from chatter_grpc.core.runs.tail import Tail
 from chatter_grpc.core.runs.wakeups import CANCELLED_RUNS, RELEASED_RUNS, WakeUps
 from chatter_grpc.core.runs.writer import MAX_MESSAGE_BYTES, RunWriter
@@ -131,8 +131,7 @@ class Supervisor:
         tail.on_lost = partial(attempt.interrupt, HAND_OVER)
         attempt.hold((time.monotonic() if leased_at is None else leased_at) + self.settings.lease * HELD)
         self._active[run.id] = attempt
-        if self._grace_over:
-            attempt.interrupt(HAND_OVER)
+        self._have_make_way(attempt)
         _ = self.own(self._see_through(attempt, on_ended), f"run {run.id}")
 
     def lose(self, run_id: str, taken: int) -> None:
@@ -205,12 +204,17 @@ class Supervisor:
                 self._interrupt(wanted)
 
     async def stop(self, grace: float) -> None:
-        """Take nothing new, let runs end by themselves for ``grace`` seconds, and give the rest back."""
+        """Take nothing new, let runs end by themselves for ``grace`` seconds, and give the rest back.
+
+        The server's own are given back at once: they would take as long as they may, and nobody waits for them.
+        """
         self._stopping = True
+        for attempt in tuple(self._active.values()):
+            self._have_make_way(attempt)
         await self._wait_idle(grace)
         self._grace_over = True
         for attempt in tuple(self._active.values()):
-            attempt.interrupt(HAND_OVER)
+            self._have_make_way(attempt)
         await self._wait_idle(self.settings.hand_over)
         left = tuple(self._owned)
         if left:
@@ -218,6 +222,11 @@ class Supervisor:
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=ABANDON_SECONDS)
+
+    def _have_make_way(self, attempt: Attempt) -> None:
+        """Give a run back where this process is to be waited for no longer on its account."""
+        if self._grace_over or (self._stopping and attempt.work.run.kind is WorkflowKind.HOUSEKEEPING):
+            attempt.interrupt(HAND_OVER)
 
     async def _wait_idle(self, seconds: float) -> None:
         """Wait until no work is left, that which comes up meanwhile included, at most so long."""

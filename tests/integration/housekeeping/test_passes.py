@@ -110,12 +110,13 @@ async def test_a_pass_whose_process_died_is_gone_on_with(
     assert set(await rows_naming(database, ids)) == {"audit_log"}
 
 
-async def test_a_server_that_stops_hands_its_pass_over(
+async def test_a_server_that_stops_hands_its_pass_over_at_once(
     storage: Storage, committer: LogCommitter, database: Database
 ) -> None:
     _, ids = await store_purgeable(storage)
     held = HeldStorage(storage, portions=2)
-    async with Keeper(storage, committer, now=later, held=held, name="one") as stopping:
+    # However long it lets others' runs go on.
+    async with Keeper(storage, committer, now=later, held=held, name="one", grace=1e6) as stopping:
         run_id = await stopping.starts.start()
         assert run_id is not None
         await soon(held.waiting.wait())
