@@ -1,5 +1,7 @@
 """What finds rows that have had their time, and lets go of rows that others still name."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -24,7 +26,10 @@ INDEXES = (
     ("ix_owner_turns_claimed_at", "owner_turns", ["claimed_at"], None),
 )
 # A copy in a fork outlives the run of its original; and whoever adds a message has seen the conversation's row.
-LOOSENED = {"run_id": ("runs", {"deferrable": True, "initially": "DEFERRED"}), "conversation_id": ("conversations", {})}
+LOOSENED: dict[str, tuple[str, dict[str, Any]]] = {
+    "run_id": ("runs", {"deferrable": True, "initially": "DEFERRED"}),
+    "conversation_id": ("conversations", {}),
+}
 
 
 # A run for each that copied messages name and that is gone.
