@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.document import document
 from benchmarks.plot import draw
 from benchmarks.report import Finding, print_finding, write_findings
 from benchmarks.suite import WINDOWS, Benchmark, Options, Suite
@@ -83,7 +84,7 @@ def main(
     findings = asyncio.run(run_all(only or list(Benchmark), shorten(options) if quick else options, console))
     paths = write_findings(findings, whole=whole)
     if whole:
-        paths.append(draw(findings))
+        paths += [draw(findings), document(findings)]
     console.print("Written:", *(str(path) for path in paths), style="dim", soft_wrap=True)
     if not all(bar.met for finding in findings for bar in finding.bars):
         raise typer.Exit(1)
