@@ -139,6 +139,8 @@ async def _check(servers: Fleet, callers: Callers, starts: Starts, result: Start
     for name, number in wanted.items():
         if getattr(result, name) != number:
             result.faults.append(f"there are {getattr(result, name)} {name}, and are to be {number}: {by_role}")
+    ((attempts,),) = await rows.query("SELECT sum(attempt) FROM runs WHERE owner_id = $1", owner)
     asked = sum(call.complete for call in servers.provider.calls)
-    if asked != starts.sends:
-        result.faults.append(f"the provider answered {asked} times")
+    # A machine that does much else loses a lease now and then, and with it an attempt.
+    if not starts.sends <= asked <= attempts:
+        result.faults.append(f"the provider answered {asked} times in {attempts} attempts")
