@@ -47,7 +47,7 @@ class SettingsOfRuns(BaseSettings):
     once."""
 
     cancel_seconds: Annotated[float, Field(ge=0, le=60)] = 2.0
-    """How long CancelRun leaves the end of a run to the process that is at work on it, before it ends the run itself."""
+    """How long CancelRun leaves the end of a run to the process that is at work on it, before it ends it itself."""
 
     commit_milliseconds: Annotated[int, Field(ge=1, le=1_000)] = 50
     """The time between two commits of run events to the database."""

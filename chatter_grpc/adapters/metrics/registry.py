@@ -113,7 +113,5 @@ def make_metrics() -> Metrics:
         gauge("housekeeping_completed_timestamp_seconds", "When any process last kept house, in Unix time; 0: never."),
         gauge("database_bytes", "Size of the database, its indexes and what is free in it included."),
         gauge("table_rows", "About how many rows the large tables have.", "table"),
-        gauge(
-            "table_bytes", "Size of the large tables with their indexes; on SQLite of the log, about.", "table"
-        ),
+        gauge("table_bytes", "Size of the large tables with their indexes; on SQLite of the log, about.", "table"),
     )

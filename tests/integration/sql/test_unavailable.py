@@ -279,7 +279,7 @@ async def test_a_commit_that_is_cut_off_is_unavailable_and_sent_again_it_is_writ
     async with committing(postgres) as committer:
         async with storage.write() as tx:
             # The run's row is held, so that the commit waits for it.
-            await tx.runs.renew_leases("process_1", [run.id], 30)
+            await tx.runs.renew_leases("process_1", {run.id: 1}, 30)
             commit = asyncio.create_task(committer.commit([batch]))
             async with asyncio.timeout(AT_MOST):
                 while not await backends(postgres, "pid", stuck):  # noqa: ASYNC110 - another process is looked at
@@ -299,7 +299,7 @@ async def test_a_commit_that_waits_too_long_is_unavailable(postgres: Database) -
     batch = batch_of(run, 3, [deltas_of("x")])
     async with committing(impatient) as committer:
         async with storage.write() as tx:
-            await tx.runs.renew_leases("process_1", [run.id], 30)
+            await tx.runs.renew_leases("process_1", {run.id: 1}, 30)
             await is_refused(committer.commit([batch]))
         assert await committer.commit([batch]) == []
     await impatient.close()
