@@ -124,8 +124,10 @@ class Storage(Protocol):
         """Open a transaction that reads. Raises ``StorageUnavailable``, on opening or within."""
         ...
 
-    def write(self) -> AbstractAsyncContextManager[Transaction]:
+    def write(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that writes: committed when the block ends, rolled back when it raises.
+
+        Where writers of a process take turns, an ``urgent`` one goes before those that queue.
 
         Raises ``StorageUnavailable``, on opening, within or on commit. A block in which a statement failed is not
         committed, even where it went on: its end raises that error again.

@@ -61,9 +61,9 @@ class BreakableStorage:
         self.reads += 1
         return self._open(self.storage.read())
 
-    def write(self) -> AbstractAsyncContextManager[Transaction]:
+    def write(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Transaction]:
         self.writes += 1
-        return self._open(self.storage.write())
+        return self._open(self.storage.write(urgent=urgent))
 
     async def ping(self) -> None:
         if self.broken:

@@ -30,13 +30,13 @@ class HeldStorage:
         return self.storage.read()
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[Transaction]:
+    async def write(self, *, urgent: bool = False) -> AsyncIterator[Transaction]:
         """See ``Storage``."""
         if self.portions == 0:
             self.waiting.set()
             await asyncio.Event().wait()
         self.portions -= 1
-        async with self.storage.write() as tx:
+        async with self.storage.write(urgent=urgent) as tx:
             yield tx
 
     async def ping(self) -> None:

@@ -91,9 +91,9 @@ class FaultyStorage:
         """See ``Storage``."""
         return self._counted(self.storage.read())
 
-    def write(self) -> AbstractAsyncContextManager[Transaction]:
+    def write(self, *, urgent: bool = False) -> AbstractAsyncContextManager[Transaction]:
         """See ``Storage``."""
-        return self._writing()
+        return self._writing(urgent=urgent)
 
     async def ping(self) -> None:
         """See ``Storage``."""
@@ -111,8 +111,8 @@ class FaultyStorage:
                 self.open -= 1
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[Transaction]:
-        async with self._counted(self.storage.write()) as tx:
+    async def _writing(self, *, urgent: bool) -> AsyncIterator[Transaction]:
+        async with self._counted(self.storage.write(urgent=urgent)) as tx:
             yield tx
             self.faults.at_commit()
             self.faults.check()

@@ -21,8 +21,8 @@ _PING: Final = text("SELECT 1")
 class Database:
     """Opens transactions on SQLite or PostgreSQL.
 
-    On SQLite one transaction writes at a time. Within the process they queue for ``writing_turn``, which is fair;
-    another process is waited for in SQLite, which polls.
+    On SQLite one transaction writes at a time. Within the process they queue for ``writing_turn``, which is fair among
+    those that are not urgent; another process is waited for in SQLite, which polls.
     """
 
     def __init__(self, url: str, options: DatabaseOptions | None = None) -> None:
@@ -30,6 +30,8 @@ class Database:
         self.options = options or DatabaseOptions()
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._turn = asyncio.Lock()
+        # All but one of those that are not urgent wait here, so that an urgent one has no more than two before it.
+        self._queue = asyncio.Lock()
         if self.is_sqlite:
             size = self.options.pool_size
             self._reader = make_sqlite_engine(self.url, self.options, read_only=True, pool_size=size)
@@ -46,21 +48,28 @@ class Database:
             yield statements
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Statements]:
+    async def writing(self, *, urgent: bool = False) -> AsyncIterator[Statements]:
         """Open a transaction that is committed when the block ends; raises ``StorageUnavailable``."""
         if not self.is_sqlite:
             async with self._transaction(self._writer) as statements:
                 yield statements
         else:
-            async with self.writing_turn(), self._transaction(self._writer) as statements:
+            async with self.writing_turn(urgent=urgent), self._transaction(self._writer) as statements:
                 yield statements
 
     @asynccontextmanager
-    async def writing_turn(self) -> AsyncIterator[None]:
-        """Hold the right to write to SQLite within this process; raises ``StorageUnavailable``."""
+    async def writing_turn(self, *, urgent: bool = False) -> AsyncIterator[None]:
+        """Hold the right to write to SQLite within this process; raises ``StorageUnavailable``.
+
+        An ``urgent`` one goes before those that queue.
+        """
         try:
             async with asyncio.timeout(self.options.acquire_seconds):
-                await self._turn.acquire()
+                if urgent:
+                    await self._turn.acquire()
+                else:
+                    async with self._queue:
+                        await self._turn.acquire()
         except TimeoutError as error:
             raise StorageUnavailable from error
         try:

@@ -135,9 +135,9 @@ class SqlStorage:
             yield SqlTransaction(statements)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[SqlTransaction]:
+    async def write(self, *, urgent: bool = False) -> AsyncIterator[SqlTransaction]:
         """See ``Storage``."""
-        async with self._database.writing() as statements:
+        async with self._database.writing(urgent=urgent) as statements:
             yield SqlTransaction(statements)
 
     async def ping(self) -> None:

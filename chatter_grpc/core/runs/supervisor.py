@@ -238,9 +238,10 @@ class Supervisor:
     async def _renew(self) -> None:
         # None but those at work: a run that was lost here must reach the reaper.
         attempts = {run_id: attempt for run_id, attempt in self._active.items() if not attempt.tail.lapse()}
-        until = time.monotonic() + self.settings.lease * HELD
         held = {run_id: attempt.tail.attempt for run_id, attempt in attempts.items()}
-        async with self._storage.write() as tx:
+        async with self._storage.write(urgent=True) as tx:
+            # After the wait for others that write, and before the lease is written.
+            until = time.monotonic() + self.settings.lease * HELD
             renewed = await tx.runs.renew_leases(self.process_id, held, self.settings.lease)
         for run_id, attempt in attempts.items():
             if run_id in renewed:
