@@ -50,7 +50,10 @@ class NoStorage:
     def read(self) -> NoReturn:
         raise AssertionError("a transaction")
 
-    write = ping = read
+    def write(self, *, urgent: bool = False) -> NoReturn:
+        raise AssertionError("a transaction")
+
+    ping = read
 
 
 def engine_of(models: Catalogue) -> LangGraphEngine:
