@@ -199,6 +199,9 @@ class Supervisor:
                 async with self._storage.read() as tx:
                     wanted = await tx.runs.cancel_requested(self.process_id)
             except StorageUnavailable:
+                if due:
+                    # A lease outlasts one renewal that fails, and not two.
+                    renew_at = loop.time() + min(self.settings.cancel_poll, self.settings.renew)
                 _log.warning("run_housekeeping_failed", extra={"runs": len(self._active)})
             else:
                 self._interrupt(wanted)

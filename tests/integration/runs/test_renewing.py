@@ -1,0 +1,41 @@
+"""Leases of the runs at work: what a renewal that fails costs."""
+
+import asyncio
+from dataclasses import replace
+
+from chatter_grpc.adapters.models.scripted import Gate
+from chatter_grpc.core.callers import Caller
+from chatter_grpc.core.conversations import Conversation
+from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.models import Finished, FinishReason, TextPiece
+from chatter_grpc.core.runs.run import LogCommitter
+from chatter_grpc.core.runs.supervisor import RunSettings
+from chatter_grpc.core.storage import Storage
+from tests.support.lost_runs import scripted
+from tests.support.replicas import Process
+from tests.support.waiting import until
+
+
+async def test_a_renewal_that_fails_is_tried_again_well_before_the_next_one_is_due(
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+) -> None:
+    failed: list[bool] = []
+    words = scripted(TextPiece("Hel"), Gate(asyncio.Event()), Finished(FinishReason.STOP))
+    often = RunSettings(lease=600.0, renew=0.01, cancel_poll=0.01)
+    async with Process(storage, committer, words, runs=often) as here:
+        run_id = await here.send(caller, conversation.id)
+        await here.until_written(run_id)
+        tail = here.supervisor.tail(run_id)
+        assert tail is not None
+
+        def fail() -> None:
+            failed.append(True)
+            raise StorageUnavailable
+
+        # Of all that writes, only the renewal comes this way now. What is due after it is a long time away.
+        here.faults.at_commit = fail
+        here.supervisor.settings = replace(often, renew=3600)
+        await until(lambda: bool(failed))
+        held_until = tail.held_until
+        here.faults.at_commit = lambda: None
+        await until(lambda: tail.held_until > held_until)
