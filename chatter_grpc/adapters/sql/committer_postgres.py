@@ -43,6 +43,7 @@ class PostgresCommitter:
     """``LogCommitter`` on PostgreSQL; connects on first use, and again after it lost the connection."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._options = database.options
         self._arguments = connect_arguments(database.url, database.options)
         self._turn = asyncio.Lock()
@@ -55,7 +56,7 @@ class PostgresCommitter:
 
     async def commit(self, batches: Sequence[Batch]) -> Collection[str]:
         """See ``LogCommitter``."""
-        async with self._connected() as connection:
+        async with self._connected() as connection, self._database.writing_turn(urgent=True):
             with away_as_unavailable():
                 columns = _columns(batches)
                 written = {row[0] for row in await connection.fetch(_APPEND, *columns)}

@@ -23,6 +23,9 @@ class Database:
 
     On SQLite one transaction writes at a time. Within the process they queue for ``writing_turn``, which is fair among
     those that are not urgent; another process is waited for in SQLite, which polls.
+
+    On PostgreSQL those take turns that lock the rows of many runs, each in an order of its own: the log's commits and
+    what is urgent. They would wait for each other, until it finds that out after a second and breaks one off.
     """
 
     def __init__(self, url: str, options: DatabaseOptions | None = None) -> None:
@@ -50,16 +53,20 @@ class Database:
     @asynccontextmanager
     async def writing(self, *, urgent: bool = False) -> AsyncIterator[Statements]:
         """Open a transaction that is committed when the block ends; raises ``StorageUnavailable``."""
-        if not self.is_sqlite:
-            async with self._transaction(self._writer) as statements:
+        if self.is_sqlite:
+            async with self.writing_turn(urgent=urgent), self._transaction(self._writer) as statements:
+                yield statements
+        elif urgent:
+            # Nobody waits for its turn while it waits for a connection. What is left then, the commit, waits for none.
+            async with self._transaction(self._writer) as statements, self.writing_turn(urgent=True):
                 yield statements
         else:
-            async with self.writing_turn(urgent=urgent), self._transaction(self._writer) as statements:
+            async with self._transaction(self._writer) as statements:
                 yield statements
 
     @asynccontextmanager
     async def writing_turn(self, *, urgent: bool = False) -> AsyncIterator[None]:
-        """Hold the right to write to SQLite within this process; raises ``StorageUnavailable``.
+        """Hold the right to write within this process, where writers take turns; raises ``StorageUnavailable``.
 
         An ``urgent`` one goes before those that queue.
         """
