@@ -10,7 +10,7 @@ from chatter_grpc.adapters.sql.columns import DatabaseTime
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.run_log import add_batch
 from chatter_grpc.adapters.sql.run_rows import RunRow
-from chatter_grpc.adapters.sql.statements import Either, Statements
+from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
 from chatter_grpc.adapters.sql.users import OwnerRow
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry
 from chatter_grpc.core.runs.run import Load, RunState
@@ -38,10 +38,14 @@ _PENDING: Final = _is(RunState.PENDING)
 _AT_WORK: Final = _is(RunState.RUNNING)
 _ACTIVE: Final = RunRow.state.in_([literal_column(f"'{state}'") for state in (RunState.PENDING, RunState.RUNNING)])
 
-_HOLD_OWNER: Final = select(OwnerRow.id).where(OwnerRow.id == bindparam("owner")).with_for_update(key_share=True)
-_LOAD: Final = select(
-    func.count().filter(_AT_WORK).label("at_work"), func.count().filter(_PENDING).label("pending")
-).where(RunRow.owner_id == bindparam("owner"), _ACTIVE)
+_HOLD_OWNER: Final = Prepared(
+    select(OwnerRow.id).where(OwnerRow.id == bindparam("owner")).with_for_update(key_share=True)
+)
+_LOAD: Final = Prepared(
+    select(func.count().filter(_AT_WORK).label("at_work"), func.count().filter(_PENDING).label("pending")).where(
+        RunRow.owner_id == bindparam("owner"), _ACTIVE
+    )
+)
 
 _ANY_PENDING: Final = select(RunRow.id).where(_PENDING).limit(1)
 
@@ -104,9 +108,9 @@ _TAKE_TURN: Final = Either(
 
 async def hold_load(statements: Statements, owner_id: str) -> Load:
     """Hold an owner and count its active runs."""
-    await statements.run(_HOLD_OWNER, {"owner": owner_id})
+    await statements.later(_HOLD_OWNER, {"owner": owner_id})
     # A statement of its own: it is to see what was committed while the owner was waited for.
-    counted = (await statements.run(_LOAD, {"owner": owner_id})).one()
+    (counted,) = await statements.rows(_LOAD, {"owner": owner_id})
     return Load(at_work=counted.at_work, pending=counted.pending)
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chatter_grpc.adapters.sql.columns import AnyText, Document
 from chatter_grpc.adapters.sql.paging import Order, read_bounded_page
 from chatter_grpc.adapters.sql.rows import Stored, Used, usage_of_row, usage_values
-from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.statements import Prepared, Statements
 from chatter_grpc.adapters.sql.words import add_conversation_words, change_conversation_words
 from chatter_grpc.core.conversations import (
     Conversation,
@@ -111,7 +111,7 @@ _OWN_FIELDS: Final = (
 )
 _ADD: Final = insert(ConversationRow.table())
 _GET: Final = select(ConversationRow.table()).where(*_THIS)
-_LOCK: Final = _GET.with_for_update()
+_LOCK: Final = Prepared(_GET.with_for_update())
 _LOCK_DELETED: Final = select(ConversationRow.table()).where(*_THIS_OR_DELETED).with_for_update()
 _WRITTEN: Final = (*_OWN_FIELDS, "size")
 _SET: Final = update(ConversationRow.table()).values({name: bindparam(f"new_{name}") for name in _WRITTEN})

@@ -108,6 +108,7 @@ class Database:
             statements = Statements(connection, self.options.statement_seconds)
             yield statements
             statements.check()
+            await statements.flush(commit=True)
             with away_as_unavailable():
                 async with asyncio.timeout(self.options.statement_seconds + GRACE_SECONDS):
                     await transaction.commit()

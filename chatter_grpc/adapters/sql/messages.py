@@ -11,7 +11,7 @@ from chatter_grpc.adapters.sql.conversations import ConversationRow
 from chatter_grpc.adapters.sql.paging import read_bounded_page
 from chatter_grpc.adapters.sql.parts import Parts
 from chatter_grpc.adapters.sql.rows import Stored, usage_of_row, usage_values
-from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.statements import Prepared, Statements
 from chatter_grpc.adapters.sql.words import add_message_words, remove_message_words, remove_replaced_words
 from chatter_grpc.core.errors import ConversationNotFound, MessageNotFound
 from chatter_grpc.core.messages import Message, Part, Rating
@@ -67,7 +67,7 @@ class MessageRow(Stored):
     deleted_at: Mapped[datetime | None]
 
 
-_COUNT: Final = (
+_COUNT: Final = Prepared(
     update(ConversationRow.table())
     .where(ConversationRow.id == bindparam("conversation"))
     .values(
@@ -83,7 +83,7 @@ _COUNT: Final = (
     )
     .returning(ConversationRow.last_index)
 )
-_ADD: Final = insert(MessageRow.table())
+_ADD: Final = Prepared(insert(MessageRow.table()))
 _VISIBLE: Final = (
     select(MessageRow.table())
     .join(ConversationRow, ConversationRow.id == MessageRow.conversation_id)
@@ -124,7 +124,7 @@ _COUNT_LESS: Final = (
     .where(ConversationRow.id == bindparam("conversation"))
     .values(message_count=ConversationRow.message_count - bindparam("replaced"))
 )
-_LATEST: Final = (
+_LATEST: Final = Prepared(
     _IN_CONVERSATION.where(MessageRow.position < bindparam("before"), _STANDS)
     .order_by(MessageRow.position.desc())
     .limit(bindparam("most"))
@@ -163,7 +163,7 @@ class SqlMessages:
         first = int(counted.last_index) - len(messages) + 1
         if messages:
             added = [_values(message, conversation_id, first + place) for place, message in enumerate(messages)]
-            await self._sql.run(_ADD, added if len(added) > 1 else added[0])
+            await self._sql.later(_ADD, added if len(added) > 1 else added[0])
             await add_message_words(self._sql, messages, conversation_id)
         return first
 

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, bindparam, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.rows import Stored
-from chatter_grpc.adapters.sql.statements import Either, Statements
+from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
 from chatter_grpc.core.requests import LIFETIME, EarlierRequest, RequestKey
 
 
@@ -25,19 +25,21 @@ class RequestRow(Stored):
 
 
 # Writes nothing, and returns nothing, where a request that still counts holds the key.
-_CLAIM: Final = Either(
-    lambda insert_: (
-        (new := insert_(RequestRow.table()))
-        .on_conflict_do_update(
-            index_elements=[RequestRow.owner_id, RequestRow.method, RequestRow.request_id],
-            set_={
-                "payload_hash": new.excluded.payload_hash,
-                "resource_id": new.excluded.resource_id,
-                "expires_at": new.excluded.expires_at,
-            },
-            where=RequestRow.expires_at <= bindparam("now", type_=RequestRow.expires_at.type),
+_CLAIM: Final = Prepared(
+    Either(
+        lambda insert_: (
+            (new := insert_(RequestRow.table()))
+            .on_conflict_do_update(
+                index_elements=[RequestRow.owner_id, RequestRow.method, RequestRow.request_id],
+                set_={
+                    "payload_hash": new.excluded.payload_hash,
+                    "resource_id": new.excluded.resource_id,
+                    "expires_at": new.excluded.expires_at,
+                },
+                where=RequestRow.expires_at <= bindparam("now", type_=RequestRow.expires_at.type),
+            )
+            .returning(RequestRow.resource_id)
         )
-        .returning(RequestRow.resource_id)
     )
 )
 _EARLIER: Final = select(RequestRow.resource_id, RequestRow.payload_hash).where(

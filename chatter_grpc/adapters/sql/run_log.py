@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.log_codec import decode_batch, decode_compacted, encode_batch, is_compacted
 from chatter_grpc.adapters.sql.rows import Stored
-from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.statements import Prepared, Statements
 from chatter_grpc.core.runs.events import Batch, Entry
 from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart
@@ -35,7 +35,7 @@ class RunLogRow(Stored):
     events: Mapped[bytes]
 
 
-_ADD: Final = insert(RunLogRow.table())
+_ADD: Final = Prepared(insert(RunLogRow.table()))
 _AFTER: Final = (
     select(RunLogRow.table())
     .where(
@@ -58,13 +58,13 @@ _READ: Final = (
 
 async def add_batch(statements: Statements, batch: Batch) -> None:
     """Insert a batch whose fence has passed in this transaction."""
-    await statements.run(_ADD, batch_values(batch))
+    await statements.later(_ADD, batch_values(batch))
 
 
 async def add_batches(statements: Statements, batches: Sequence[Batch]) -> None:
     """Insert batches of several runs whose fences have passed in this transaction."""
     if batches:
-        await statements.run(_ADD, [batch_values(batch) for batch in batches])
+        await statements.later(_ADD, [batch_values(batch) for batch in batches])
 
 
 def batch_values(batch: Batch) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from chatter_grpc.adapters.sql.run_appends import append
 from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
 from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
 from chatter_grpc.adapters.sql.run_rows import ACTIVE, AT_WORK, RunInputRow, RunRow
-from chatter_grpc.adapters.sql.statements import Either, Statements
+from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
 from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
@@ -47,9 +47,9 @@ def _adding(**more: Any) -> Either:
     )
 
 
-_ADD: Final = _adding(first_leased_at=DatabaseTime())
-_ADD_PENDING: Final = _adding()
-_ADD_INPUT: Final = insert(RunInputRow.table())
+_ADD: Final = Prepared(_adding(first_leased_at=DatabaseTime()))
+_ADD_PENDING: Final = Prepared(_adding())
+_ADD_INPUT: Final = Prepared(insert(RunInputRow.table()))
 _BUSY: Final = select(RunRow.id).where(RunRow.conversation_id == bindparam("conversation"), ACTIVE)
 _RUNS: Final = select(RunRow.table())
 _GET: Final = _RUNS.where(RunRow.id == bindparam("run"), RunRow.owner_id == bindparam("owner"))
@@ -65,7 +65,7 @@ _OF_OWNERS: Final = (
 _CANCEL_REQUESTED: Final = select(RunRow.id).where(
     RunRow.process_id == bindparam("process"), AT_WORK, RunRow.cancel_requested_at.is_not(None)
 )
-_FINISH: Final = (
+_FINISH: Final = Prepared(
     update(RunRow.table())
     .where(
         RunRow.id == bindparam("run"),
@@ -112,7 +112,7 @@ class SqlRuns:
             if busy is not None:
                 raise ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
             # The other run has ended in between.
-        await self._sql.run(_ADD_INPUT, {"run_id": run.id, "input": run_input})
+        await self._sql.later(_ADD_INPUT, {"run_id": run.id, "input": run_input})
         await add_batch(self._sql, first)
 
     async def hold_load(self, owner_id: str) -> Load:

@@ -14,6 +14,10 @@ import aiosqlite
 _ASK_EVERY: Final = 10_000
 
 
+# A statement, its parameters, and whether those are several sets of them.
+Step = tuple[str, Any, bool]
+
+
 class Deadline:
     """Ends statements that take longer than ``seconds``; SQLite asks it while it works."""
 
@@ -66,6 +70,16 @@ class OneTripConnection(aiosqlite.Connection):
         """Run a function of the underlying connection in its thread, under the deadline for statements."""
         return await self._execute(partial(self._run, function, *arguments))  # type: ignore[no-untyped-call]
 
+    async def run_all(self, steps: Sequence["Step"], *, commit: bool = False) -> tuple[Sequence[Any], int]:
+        """Execute statements in one visit to the thread, each under the deadline, until one fails.
+
+        Returns the rows and the row count of the last one.
+        """
+        done: tuple[Sequence[Any], int] = await self._execute(  # type: ignore[no-untyped-call]
+            partial(self._run_all, steps, commit=commit)
+        )
+        return done
+
     async def commit(self) -> None:
         """Commit, if there is anything to commit."""
         if self._conn.in_transaction:
@@ -82,6 +96,15 @@ class OneTripConnection(aiosqlite.Connection):
             connection.execute(self._begin)
         self._deadline.begin()
         return function(connection, *arguments)
+
+    def _run_all(self, steps: Sequence["Step"], *, commit: bool) -> tuple[Sequence[Any], int]:
+        rows: Sequence[Any] = ()
+        count = -1
+        for sql, parameters, is_many in steps:
+            rows, _, count, _ = self._run(_execute_many if is_many else _execute, sql, parameters)
+        if commit:
+            self._conn.commit()
+        return rows, count
 
 
 class _Cursor:

@@ -1,34 +1,29 @@
 """Runs statements on one connection, each under its deadline."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, Executable, Row
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatter_grpc.adapters.sql.faults import away_as_unavailable
+from chatter_grpc.adapters.sql.prepared import Either, Prepared, Values, Written
+from chatter_grpc.adapters.sql.sqlite_driver import OneTripConnection, Step
 
 # The databases end a statement by themselves. Only one that does not even do that is left after this much more.
 GRACE_SECONDS: Final = 2.0
+# So many statements wait at most to be sent with the next one.
+_WAITING: Final = 16
 
-Values = Mapping[str, Any] | Sequence[Mapping[str, Any]]
-
-
-class Either:
-    """A statement that SQLAlchemy builds from another class on each database: an insert that minds conflicts."""
-
-    def __init__(self, build: Callable[[Any], Executable]) -> None:
-        self.on: Mapping[str, Executable] = {
-            "sqlite": build(sqlite.insert),
-            "postgresql": build(postgresql.insert),
-        }
+__all__ = ["GRACE_SECONDS", "Either", "Prepared", "Statements", "Values"]
 
 
 class Statements:
     """What stores write their statements to. Every method raises ``StorageUnavailable``.
 
+    On SQLite, ``Prepared`` statements pass SQLAlchemy by, and those that nobody waits for are sent with the next one.
     After a statement that failed, the databases have undone what came before it, or will not go on. So the same error
     is raised by whatever follows.
     """
@@ -37,11 +32,14 @@ class Statements:
         self._connection = connection
         self._seconds = seconds
         self._failure: Exception | None = None
+        self._waiting: list[Step] = []
+        self._driver: OneTripConnection | None = None
         self.dialect = connection.dialect.name
 
-    async def run(self, statement: Executable | Either, values: Values | None = None) -> CursorResult[Any]:
+    async def run(self, statement: Executable | Either | Prepared, values: Values | None = None) -> CursorResult[Any]:
         """Execute a statement, once for each set of values where there are several."""
-        chosen = statement.on[self.dialect] if isinstance(statement, Either) else statement
+        chosen = statement if isinstance(statement, Executable) else _on(statement, self.dialect)
+        await self.flush()
         self.check()
         try:
             with away_as_unavailable():
@@ -51,19 +49,95 @@ class Statements:
             self._failure = error
             raise
 
+    async def later(self, statement: Prepared, values: Values) -> None:
+        """Execute a statement before the next one, or before the commit: what fails of it, fails there.
+
+        On PostgreSQL it is executed at once.
+        """
+        if self.dialect != "sqlite":
+            await self.run(statement, values)
+            return
+        self.check()
+        self._waiting.append(_step(statement.write(self._connection.dialect, values), values))
+        if len(self._waiting) >= _WAITING:
+            await self.flush()
+
+    async def flush(self, *, commit: bool = False) -> None:
+        """Execute what waits, and commit with it."""
+        if self._waiting:
+            await self._send(commit=commit)
+
     def check(self) -> None:
         """Raise the error of the statement that failed, if one did."""
         if self._failure is not None:
             raise self._failure
 
-    async def rows(self, statement: Executable | Either, values: Values | None = None) -> Sequence[Row[Any]]:
+    async def rows(self, statement: Executable | Either | Prepared, values: Values | None = None) -> Sequence[Row[Any]]:
         """Return all rows."""
+        if isinstance(statement, Prepared) and self.dialect == "sqlite":
+            written = statement.write(self._connection.dialect, values or {})
+            self._waiting.append(_step(written, values or {}))
+            found, _ = await self._send()
+            # Values by the names of their columns, and in their order: of a row, stores ask no more.
+            return cast("Sequence[Row[Any]]", written.rows(found))
         return (await self.run(statement, values)).all()
 
-    async def row(self, statement: Executable | Either, values: Values | None = None) -> Row[Any] | None:
+    async def row(self, statement: Executable | Either | Prepared, values: Values | None = None) -> Row[Any] | None:
         """Return the only row, or ``None``."""
+        if isinstance(statement, Prepared):
+            found = await self.rows(statement, values)
+            assert len(found) <= 1
+            return found[0] if found else None
         return (await self.run(statement, values)).one_or_none()
 
-    async def count(self, statement: Executable | Either, values: Values | None = None) -> int:
+    async def count(self, statement: Executable | Either | Prepared, values: Values | None = None) -> int:
         """Return how many rows were changed."""
+        if isinstance(statement, Prepared) and self.dialect == "sqlite":
+            self._waiting.append(_step(statement.write(self._connection.dialect, values or {}), values or {}))
+            return (await self._send())[1]
         return (await self.run(statement, values)).rowcount
+
+    async def _send(self, *, commit: bool = False) -> tuple[Sequence[Any], int]:
+        """Execute all that waits in one visit to SQLite's thread; return rows and row count of the last statement."""
+        self.check()
+        steps, self._waiting = self._waiting, []
+        self._tell(steps)
+        try:
+            with away_as_unavailable():
+                async with asyncio.timeout(self._seconds * (len(steps) + commit) + GRACE_SECONDS):
+                    return await self._visit(steps, commit=commit)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    async def _visit(self, steps: Sequence[Step], *, commit: bool) -> tuple[Sequence[Any], int]:
+        try:
+            if self._driver is None:
+                self._driver = (await self._connection.get_raw_connection()).driver_connection
+                assert isinstance(self._driver, OneTripConnection)
+            return await self._driver.run_all(steps, commit=commit)
+        except BaseException as error:
+            # Nobody knows how far a visit came that was not waited for, nor what is left of a connection that is
+            # closed. Such a one must not come back to its pool; SQLAlchemy does the same.
+            if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
+                await self._connection.invalidate(error)
+            raise
+
+    def _tell(self, steps: Sequence[Step]) -> None:
+        """Tell those who listen to SQLAlchemy's statements of these."""
+        connection = self._connection.sync_connection
+        assert connection is not None
+        listeners: Any = connection.dispatch
+        for sql, parameters, is_many in steps:
+            for listen in listeners.before_cursor_execute:
+                listen(connection, None, sql, parameters, None, is_many)
+
+
+def _on(statement: Either | Prepared, dialect: str) -> Executable:
+    return statement.on[dialect] if isinstance(statement, Either) else statement.on(dialect)
+
+
+def _step(written: Written, values: Values) -> Step:
+    if isinstance(values, Sequence):
+        return written.sql, [written.parameters(each) for each in values], True
+    return written.sql, written.parameters(values), False

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chatter_grpc.adapters.sql.columns import AnyText
 from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import Stored
-from chatter_grpc.adapters.sql.statements import Either, Statements
+from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
 from chatter_grpc.core.errors import EmailTaken, UsernameTaken
 from chatter_grpc.core.housekeeping.store import SYSTEM
 from chatter_grpc.core.pages import Page, PageRequest
@@ -116,7 +116,7 @@ _REPLACE: Final = (
     .where(UserRow.id == bindparam("user_id"))
     .values({name: bindparam(f"new_{name}") for name in _OWN_FIELDS})
 )
-_HOLD_ACTIVE: Final = _GET.where(UserRow.state == UserState.ACTIVE.value).with_for_update(read=True)
+_HOLD_ACTIVE: Final = Prepared(_GET.where(UserRow.state == UserState.ACTIVE.value).with_for_update(read=True))
 _OWNER_OF: Final = select(OwnerRow.id).where(
     OwnerRow.user_id == bindparam("user_id"), OwnerRow.subject == bindparam("subject")
 )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import SERIAL
 from chatter_grpc.adapters.sql.rows import Stored
-from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.statements import Prepared, Statements
 from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.messages import Message
 from chatter_grpc.core.search_query import Clause, SearchQuery
@@ -111,7 +111,7 @@ def written(words: Sequence[str]) -> str:
     return f" {' '.join(words)} " if words else ""
 
 
-_ADD_MESSAGE: Final = insert(MessageWordsRow.table())
+_ADD_MESSAGE: Final = Prepared(insert(MessageWordsRow.table()))
 _REMOVE_MESSAGE: Final = delete(MessageWordsRow.table()).where(
     MessageWordsRow.owner_id == bindparam("owner"), MessageWordsRow.message_id == bindparam("message")
 )
@@ -133,7 +133,7 @@ _CHANGE_CONVERSATION: Final = (
 async def add_message_words(statements: Statements, messages: Iterable[Message], conversation_id: str) -> None:
     """Have messages found that have just been stored."""
     rows = [message_words(message, conversation_id) for message in messages]
-    await statements.run(_ADD_MESSAGE, rows if len(rows) > 1 else rows[0])
+    await statements.later(_ADD_MESSAGE, rows if len(rows) > 1 else rows[0])
 
 
 async def remove_replaced_words(
