@@ -199,12 +199,16 @@ class Supervisor:
                 async with self._storage.read() as tx:
                     wanted = await tx.runs.cancel_requested(self.process_id)
             except StorageUnavailable:
-                if due:
-                    # A lease outlasts one renewal that fails, and not two.
-                    renew_at = loop.time() + min(self.settings.cancel_poll, self.settings.renew)
                 _log.warning("run_housekeeping_failed", extra={"runs": len(self._active)})
+            except Exception:  # noqa: BLE001
+                # To end the server for it would be worse: what cannot be renewed ends by itself.
+                _log.exception("run_housekeeping_fault", extra={"runs": len(self._active)})
             else:
                 self._interrupt(wanted)
+                continue
+            if due:
+                # A lease outlasts one renewal that fails, and not two.
+                renew_at = loop.time() + min(self.settings.cancel_poll, self.settings.renew)
 
     async def stop(self, grace: float) -> None:
         """Take nothing new, let runs end by themselves for ``grace`` seconds, and give the rest back.

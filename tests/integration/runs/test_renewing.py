@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from chatter_grpc.adapters.models.scripted import Gate
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.conversations import Conversation
@@ -16,8 +18,9 @@ from tests.support.replicas import Process
 from tests.support.waiting import until
 
 
+@pytest.mark.parametrize("fault", [StorageUnavailable, ZeroDivisionError], ids=["away", "a fault of ours"])
 async def test_a_renewal_that_fails_is_tried_again_well_before_the_next_one_is_due(
-    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
+    storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation, fault: type[Exception]
 ) -> None:
     failed: list[bool] = []
     words = scripted(TextPiece("Hel"), Gate(asyncio.Event()), Finished(FinishReason.STOP))
@@ -30,7 +33,7 @@ async def test_a_renewal_that_fails_is_tried_again_well_before_the_next_one_is_d
 
         def fail() -> None:
             failed.append(True)
-            raise StorageUnavailable
+            raise fault
 
         # Of all that writes, only the renewal comes this way now. What is due after it is a long time away.
         here.faults.at_commit = fail
