@@ -23,8 +23,9 @@ async def remembered_turns(tx: Transaction, run_input: RunInput, message: Messag
     """
     memory = run_input.memory
     past: tuple[Message, ...] = ()
-    if memory.mode is MemoryMode.WINDOW:
-        before = run_input.before_index
+    before = run_input.before_index
+    # The first message of a conversation has the index 1, and nothing before it to look for.
+    if memory.mode is MemoryMode.WINDOW and before > 1:
         past = await tx.messages.latest(message.owner_id, message.conversation_id, before, memory.window)
     shown = _latest_images(past) if run_input.takes_images else []
     if any(image.data is None for image in message.images):
