@@ -110,6 +110,8 @@ class Reaper:
             async with self.storage.read() as tx:
                 lost = await tx.runs.any_lost()
             if lost:
+                # Where the database's clock has leapt, on a machine that slept, they may be those at work here.
+                await self.supervisor.renew()
                 await self.reap()
         except StorageUnavailable:
             _log.warning("reaper_failed")

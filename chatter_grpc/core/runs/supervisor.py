@@ -195,7 +195,7 @@ class Supervisor:
                 continue
             try:
                 if due:
-                    await self._renew()
+                    await self.renew()
                 async with self._storage.read() as tx:
                     wanted = await tx.runs.cancel_requested(self.process_id)
             except StorageUnavailable:
@@ -242,9 +242,12 @@ class Supervisor:
         while self._owned and (left := give_up_at - loop.time()) > 0:
             await asyncio.wait(tuple(self._owned), timeout=left)
 
-    async def _renew(self) -> None:
+    async def renew(self) -> None:
+        """Renew the leases of the runs at work here; raises ``StorageUnavailable``."""
         # None but those at work: a run that was lost here must reach the reaper.
         attempts = {run_id: attempt for run_id, attempt in self._active.items() if not attempt.tail.lapse()}
+        if not attempts:
+            return
         held = {run_id: attempt.tail.attempt for run_id, attempt in attempts.items()}
         async with self._storage.write(urgent=True) as tx:
             # After the wait for others that write, and before the lease is written.
