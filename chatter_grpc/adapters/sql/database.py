@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 
 from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
-from chatter_grpc.adapters.sql.faults import away_as_unavailable
-from chatter_grpc.adapters.sql.statements import GRACE_SECONDS, Statements
+from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.adapters.sql.urls import parse_url
 from chatter_grpc.core.errors import StorageUnavailable
 
@@ -101,17 +100,11 @@ class Database:
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Statements]:
+        # The first statement begins it. Leaving without a commit, by whatever way, rolls back.
         async with connected(engine) as connection:
-            with away_as_unavailable():
-                transaction = await connection.begin()
-            # Leaving without a commit, by whatever way, rolls back.
             statements = Statements(connection, self.options.statement_seconds)
             yield statements
-            statements.check()
-            await statements.flush(commit=True)
-            with away_as_unavailable():
-                async with asyncio.timeout(self.options.statement_seconds + GRACE_SECONDS):
-                    await transaction.commit()
+            await statements.commit()
 
 
 def _checked_out(pool: Pool) -> int:

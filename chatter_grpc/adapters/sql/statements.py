@@ -62,10 +62,20 @@ class Statements:
         if len(self._waiting) >= _WAITING:
             await self.flush()
 
-    async def flush(self, *, commit: bool = False) -> None:
-        """Execute what waits, and commit with it."""
+    async def flush(self) -> None:
+        """Execute what waits."""
         if self._waiting:
-            await self._send(commit=commit)
+            await self._send()
+
+    async def commit(self) -> None:
+        """Commit, what waits included; raise the error of the statement that failed, if one did."""
+        self.check()
+        if self._waiting or self._driver is not None:
+            await self._send(commit=True)
+            return
+        with away_as_unavailable():
+            async with asyncio.timeout(self._seconds + GRACE_SECONDS):
+                await self._connection.commit()
 
     def check(self) -> None:
         """Raise the error of the statement that failed, if one did."""
