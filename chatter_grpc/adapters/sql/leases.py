@@ -4,13 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, Text, bindparam, case, cast, false, literal, literal_column, select, true, update
+from sqlalchemy import Row, Text, bindparam, case, cast, false, literal, literal_column, or_, select, true, update
 
 from chatter_grpc.adapters.sql.columns import Among, DatabaseTime, micros_of
 from chatter_grpc.adapters.sql.run_log import add_batch, add_batches
 from chatter_grpc.adapters.sql.run_rows import AT_WORK, RunRow
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry
+from chatter_grpc.core.runs.run import WorkflowKind
 
 # Of a run's id and its attempt in one text; no id has a slash.
 _HELD_BY: Final = RunRow.id.concat(literal("/")).concat(cast(RunRow.attempt, Text()))
@@ -26,7 +27,9 @@ _RENEW: Final = (
     .values(lease_expires_at=DatabaseTime("lease_seconds"))
     .returning(RunRow.id)
 )
-_EXPIRED: Final = (AT_WORK, RunRow.lease_expires_at <= DatabaseTime())
+# A later version, which may be at work beside this one, may know more.
+_KNOWN: Final = or_(RunRow.kind.is_(None), RunRow.kind.in_([literal_column(f"'{kind}'") for kind in WorkflowKind]))
+_EXPIRED: Final = (AT_WORK, RunRow.lease_expires_at <= DatabaseTime(), _KNOWN)
 _ANY: Final = select(RunRow.id).where(*_EXPIRED).limit(1)
 _ANY_RELEASED: Final = _ANY.where(RunRow.released == true())
 _LOST: Final = (

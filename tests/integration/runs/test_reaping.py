@@ -119,6 +119,19 @@ async def test_a_run_that_cannot_be_prepared_fails_and_keeps_no_other_from_its_t
     assert "run_fault" in caplog.messages
 
 
+async def test_a_run_of_a_kind_that_a_later_version_brought_is_left_to_it_and_keeps_no_other_from_its_turn(
+    storage: Storage, committer: LogCommitter, database: Database, caller: Caller
+) -> None:
+    later, known = await lost_runs(storage, committer, caller, 2)
+    async with database.writing() as statements:
+        await statements.run(text("UPDATE runs SET kind = 'later' WHERE id = :run"), {"run": later})
+    async with Process(storage, committer, scripted()) as here:
+        await here.take_over()
+        assert (await here.ended(caller, known)).state is RunState.COMPLETED
+        async with storage.read() as tx:
+            assert not await tx.runs.any_lost()
+
+
 async def test_a_reaper_that_is_cut_off_in_the_middle_leaves_the_rest_for_later(
     storage: Storage, committer: LogCommitter, caller: Caller, conversation: Conversation
 ) -> None:
