@@ -99,22 +99,23 @@ class Runs:
             if run.state.active:
                 await tx.runs.request_cancel((run_id,), self._clock())
         if run.state.active:
+            loop = asyncio.get_running_loop()
+            give_up_at = loop.time() + self._cancel_seconds
             self._supervisor.cancel_here((run_id,))
             await self._supervisor.wait_ended(run_id, self._cancel_seconds)
-            run = await self._ended(caller, run_id)
+            run = await self._ended(caller, run_id, give_up_at)
             if run.state.active:
                 await self._reaper.take_to_cancel(run)
-                run = await self._ended(caller, run_id)
+                # Where somebody else took it at that very moment, it has as long again.
+                run = await self._ended(caller, run_id, loop.time() + self._cancel_seconds)
         if run.state in (RunState.COMPLETED, RunState.FAILED):
             raise RunAlreadyFinished(run_id=run_id, state=run.state.value)
         return run
 
-    async def _ended(self, caller: Caller, run_id: str) -> Run:
-        """Return the run once it has ended, or as it is when ``cancel_seconds`` are over."""
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._cancel_seconds
+    async def _ended(self, caller: Caller, run_id: str, give_up_at: float) -> Run:
+        """Return the run once it has ended, or as it is at a time of the event loop's clock."""
         while True:
             run = await self.get(caller, run_id)
-            if not run.state.active or loop.time() >= give_up_at:
+            if not run.state.active or asyncio.get_running_loop().time() >= give_up_at:
                 return run
             await asyncio.sleep(POLL_SECONDS)
