@@ -12,7 +12,8 @@ import aiosqlite
 
 # SQLite asks after so many instructions of its machine whether to go on: some tenths of a millisecond.
 _ASK_EVERY: Final = 10_000
-
+# The pause before a file that others open is looked at again, in seconds.
+_LOOK_AGAIN: Final = 0.01
 
 # A statement, its parameters, and whether those are several sets of them.
 Step = tuple[str, Any, bool]
@@ -179,7 +180,7 @@ def open_file(
     """
     connection = sqlite3.connect(path, timeout=wait_seconds, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        _keep_wal(connection, wait_seconds)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA foreign_keys = {'ON' if check_keys else 'OFF'}")
         if read_only:
@@ -190,3 +191,20 @@ def open_file(
         connection.close()
         raise
     return connection
+
+
+def _keep_wal(connection: sqlite3.Connection, wait_seconds: float) -> None:
+    """Have the file keep a write-ahead log.
+
+    Of those who open a new file at once SQLite refuses all but one, at once, however long they meant to wait for a lock.
+    """
+    give_up_at = time.monotonic() + wait_seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= give_up_at:
+                raise
+            time.sleep(_LOOK_AGAIN)
+        else:
+            return

@@ -1,0 +1,38 @@
+"""Opening a file of SQLite's that another one has just made."""
+
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chatter_grpc.adapters.sql.sqlite_driver import open_file
+
+
+def test_who_opens_a_file_that_another_one_is_making_waits_for_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "new.db")
+    opening = threading.Event()
+
+    def open_it() -> str:
+        opening.set()
+        with closing(open_file(path, wait_seconds=30, deadline=None)) as connection:
+            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    with ThreadPoolExecutor(1) as thread, closing(sqlite3.connect(path, isolation_level=None)) as maker:
+        maker.execute("BEGIN IMMEDIATE")
+        opened = thread.submit(open_it)
+        assert opening.wait(30)
+        with pytest.raises(TimeoutError):
+            opened.result(0.2)
+        maker.execute("COMMIT")
+        assert opened.result(30) == "wal"
+
+
+def test_who_waits_too_long_is_told_that_the_file_is_locked(tmp_path: Path) -> None:
+    path = str(tmp_path / "new.db")
+    with closing(sqlite3.connect(path, isolation_level=None)) as maker:
+        maker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            open_file(path, wait_seconds=0.05, deadline=None)
