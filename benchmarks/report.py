@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from math import isnan, nan
 from pathlib import Path
 from statistics import median
@@ -114,7 +114,7 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)),
-        "versions": {name: version(name) for name in VERSIONED},
+        "versions": {name: _version(name) for name in VERSIONED},
     }
 
 
@@ -124,3 +124,10 @@ def print_finding(console: Console, finding: Finding) -> None:
     for bar in finding.bars:
         console.print(bar.describe())
     console.print()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
