@@ -196,7 +196,7 @@ def open_file(
 def _keep_wal(connection: sqlite3.Connection, wait_seconds: float) -> None:
     """Have the file keep a write-ahead log.
 
-    Of those who open a new file at once SQLite refuses all but one, at once, however long they meant to wait for a lock.
+    Of those who open a new file at once SQLite refuses all but one at once, however long they meant to wait for a lock.
     """
     give_up_at = time.monotonic() + wait_seconds
     while True:
