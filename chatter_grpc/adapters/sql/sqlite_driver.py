@@ -1,6 +1,7 @@
 """A connection to SQLite that visits its thread once per statement, where aiosqlite's own goes three times."""
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +15,8 @@ import aiosqlite
 _ASK_EVERY: Final = 10_000
 # The pause before a file that others open is looked at again, in seconds.
 _LOOK_AGAIN: Final = 0.01
+
+_log = logging.getLogger(__name__)
 
 # A statement, its parameters, and whether those are several sets of them.
 Step = tuple[str, Any, bool]
@@ -48,6 +51,12 @@ class OneTripConnection(aiosqlite.Connection):
         self._stopped: asyncio.Future[Any] | None = None
         # A process that ends without closing must not wait for this thread.
         self._thread.daemon = True
+
+    def __del__(self) -> None:
+        # SQLAlchemy forgets a connection whose first use is cancelled. Its thread and its file must not stay.
+        if self._connection is not None:
+            _log.warning("database_connection_dropped")
+            self.stop()
 
     def stop(self) -> asyncio.Future[Any] | None:
         """Have the thread close the connection and end; the future is done when it has."""
