@@ -45,9 +45,8 @@ async def test_a_connection_that_is_forgotten_is_closed_and_told_of(
 ) -> None:
     path = str(tmp_path / "forgotten.db")
     deadline = Deadline(5)
-    opened = OneTripConnection(lambda: open_file(path, wait_seconds=5, deadline=deadline), deadline, "BEGIN")
+    opened = await OneTripConnection(lambda: open_file(path, wait_seconds=5, deadline=deadline), deadline, "BEGIN")
     thread = opened._thread
-    await opened
     del opened
     gc.collect()
     await asyncio.to_thread(thread.join, 30)
