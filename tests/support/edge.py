@@ -257,10 +257,8 @@ async def serve_edge(replica: Replica, log: LogCommitter, options: EdgeOptions) 
         background.start("committer", committer.run())
         background.start("supervisor", supervisor.run())
         await server.start()
-        # What the last calls leave to be done, such as a cancellation, is done after them.
-        stack.push_async_callback(supervisor.stop, 0)
-        stack.push_async_callback(server.stop, 0)
-        stack.push_async_callback(supervisor.stop, 0)
+        for stop in (supervisor.stop, server.stop, supervisor.stop):  # Last calls leave work, too.
+            stack.push_async_callback(stop, 0)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         yield Edge(
             server=server,
