@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -65,6 +66,7 @@ class HousekeepingStarts:
         bodies: tuple[Body, ...] = (RunStarted(run.id, "", ""), AttemptStarted())
         first = Batch(run.id, 1, tuple(Entry(seq, 1, "", time_us, body) for seq, body in enumerate(bodies, 1)))
         async with self._storage.write() as tx:
+            leased_at = time.monotonic()
             begun = await tx.housekeeping.begin(
                 run,
                 _INPUT,
@@ -75,7 +77,7 @@ class HousekeepingStarts:
             )
         if not begun:
             return None
-        self._supervisor.start(Work(run=run, input=_INPUT, turns=()), first)
+        self._supervisor.start(Work(run=run, input=_INPUT, turns=()), first, leased_at=leased_at)
         return run.id
 
 

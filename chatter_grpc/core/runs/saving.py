@@ -37,24 +37,6 @@ class Checkpoints(Protocol):
         ...
 
 
-class FreeCheckpoints:
-    """``Checkpoints`` of no attempt, which have no steps."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    async def read(self, load: Use[Result]) -> Result:
-        """See ``Checkpoints``."""
-        async with self._storage.read() as tx:
-            return await load(tx.checkpoints)
-
-    async def write(self, save: Use[None], step: StepWriter | None = None) -> None:
-        """See ``Checkpoints``; raises ``StorageUnavailable``."""
-        assert step is None
-        async with self._storage.write() as tx:
-            await save(tx.checkpoints)
-
-
 class AttemptCheckpoints:
     """``Checkpoints`` of an attempt, whose transactions hold its events up to now, what is saved, and the fence.
 
