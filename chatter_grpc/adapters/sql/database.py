@@ -9,7 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import Pool, QueuePool
 
-from chatter_grpc.adapters.sql.engines import DatabaseOptions, connected, make_postgres_engine, make_sqlite_engine
+from chatter_grpc.adapters.sql.engines import (
+    DatabaseOptions,
+    KeptConnection,
+    connected,
+    make_postgres_engine,
+    make_sqlite_engine,
+)
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.adapters.sql.urls import parse_url
 from chatter_grpc.core.errors import StorageUnavailable
@@ -38,6 +44,7 @@ class Database:
             size = self.options.pool_size
             self._reader = make_sqlite_engine(self.url, self.options, read_only=True, pool_size=size)
             self._writer = make_sqlite_engine(self.url, self.options, read_only=False, pool_size=1)
+            self._kept = KeptConnection(self._writer)
         else:
             self._writer = make_postgres_engine(self.url, self.options)
             # Statements of one reading transaction see one state, as they do on SQLite.
@@ -53,8 +60,10 @@ class Database:
     async def writing(self, *, urgent: bool = False) -> AsyncIterator[Statements]:
         """Open a transaction that is committed when the block ends; raises ``StorageUnavailable``."""
         if self.is_sqlite:
-            async with self.writing_turn(urgent=urgent), self._transaction(self._writer) as statements:
+            async with self.writing_turn(urgent=urgent), self._kept.held() as connection:
+                statements = Statements(connection, self.options.statement_seconds)
                 yield statements
+                await statements.commit()
         elif urgent:
             # Nobody waits for its turn while it waits for a connection. What is left then, the commit, waits for none.
             async with self._transaction(self._writer) as statements, self.writing_turn(urgent=True):
@@ -91,10 +100,13 @@ class Database:
     @property
     def connections_in_use(self) -> int:
         """How many connections transactions hold at this moment."""
-        return sum(_checked_out(pool) for pool in {self._reader.sync_engine.pool, self._writer.sync_engine.pool})
+        pools = {self._reader.sync_engine.pool, self._writer.sync_engine.pool}
+        return sum(map(_checked_out, pools)) - (self.is_sqlite and self._kept.idle)
 
     async def close(self) -> None:
         """Close all connections."""
+        if self.is_sqlite:
+            await self._kept.close()
         await self._reader.dispose()
         await self._writer.dispose()
 

@@ -79,6 +79,49 @@ async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             await stack.aclose()
 
 
+class KeptConnection:
+    """A connection that stays out of its pool for as long as nothing goes wrong; one transaction at a time has it.
+
+    To take SQLAlchemy's connection from a pool and put it back costs as much as SQLite needs for half of a run's start.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._stack: AsyncExitStack | None = None
+        self._connection: AsyncConnection | None = None
+        self._held = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is one that no transaction has."""
+        return self._stack is not None and not self._held
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[AsyncConnection]:
+        """Hold the connection. What is left as an error, and what was not committed, gives it back to its pool."""
+        if self._stack is None or self._connection is None:
+            stack = AsyncExitStack()
+            self._connection = await stack.enter_async_context(connected(self._engine))
+            self._stack = stack
+        connection = self._connection
+        self._held = True
+        whole = False
+        try:
+            yield connection
+            whole = True
+        finally:
+            self._held = False
+            # Statements of SQLAlchemy's own began a transaction of its own, which it has to see the end of.
+            if not whole or connection.in_transaction() or connection.invalidated:
+                await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back to its pool, which rolls back; raises ``StorageUnavailable``."""
+        stack, self._stack, self._connection = self._stack, None, None
+        if stack is not None:
+            await stack.aclose()
+
+
 def postgres_arguments(options: DatabaseOptions) -> dict[str, Any]:
     """Return arguments for asyncpg: the server ends a statement first, the client a second later."""
     milliseconds = round(options.statement_seconds * 1000)
