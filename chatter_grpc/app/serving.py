@@ -140,6 +140,7 @@ class Server:
         await self.at_work.supervisor.stop(grace)
         self.at_work.readers.hand_off()
         await self.edge.stop(min(grace, LAST_CALLS_SECONDS))
+        await self.at_work.readers.close()
         # What the last calls left to be done, such as the cancellation of a run whose stream they ended.
         await self.at_work.supervisor.stop(0)
         _log.info("stopped")

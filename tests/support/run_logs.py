@@ -10,7 +10,7 @@ from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.runs.compaction import compact
 from chatter_grpc.core.runs.events import Batch, Body, DeltaKind, Deltas, Entry
 from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart
+from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart, LogPlace
 from chatter_grpc.core.storage import Storage
 
 Single = tuple[int, int, str, Body | tuple[DeltaKind, str, str]]
@@ -37,6 +37,7 @@ class MemoryLog:
 
     ``faults`` are raised by the next commits, one each; ``written`` says that those write before they raise. While
     ``away`` is set every call is refused. ``gate`` holds commits back while it is not set, ``answer`` what reads found.
+    ``queries`` are the places of each read, and the log of the run ``unreadable`` is broken.
     """
 
     attempts: dict[str, int] = field(default_factory=dict)
@@ -47,9 +48,10 @@ class MemoryLog:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Event = field(default_factory=asyncio.Event)
     commits: list[tuple[str, ...]] = field(default_factory=list)
-    reads: int = 0
+    queries: list[tuple[LogPlace, ...]] = field(default_factory=list)
     open_reads: int = 0
     compacted: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
+    unreadable: str | None = None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -96,22 +98,22 @@ class MemoryLog:
     async def close(self) -> None:
         """See ``LogCommitter``."""
 
-    async def read_log(self, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
-        """See ``RunStore``."""
-        await asyncio.sleep(0)
-        self.check()
-        self.reads += 1
+    @property
+    def reads(self) -> int:
+        """How many queries there were."""
+        return len(self.queries)
+
+    def after(self, run_id: str, after: LogPosition, max_bytes: int) -> tuple[list[Entry], bool]:
+        """Return the entries after a position in a log as it was written, and whether there are more."""
         found: list[Entry] = []
         for batch in sorted(self.batches.get(run_id, ()), key=lambda batch: (batch.attempt, batch.last_seq)):
             if (batch.attempt, batch.last_seq) <= (after.attempt, after.seq):
                 continue
             if found and sum(len(str(entry.body)) for entry in found) > max_bytes:
-                break
+                return found, True
             cut = after.seq if batch.attempt == after.attempt else 0
             found += [entry.after(cut) for entry in batch.entries if entry.seq > cut]
-        await asyncio.sleep(0)
-        await self.answer.wait()
-        return found
+        return found, False
 
     def compact(self, run_id: str) -> None:
         """Put what an ended run's log is compacted to in its place."""
@@ -149,14 +151,23 @@ class MemoryParts:
 
     log: MemoryLog
 
-    async def read(self, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:
+    async def read_many(self, places: Sequence[LogPlace], max_bytes: int) -> Sequence[LogPart]:
         """See ``RunLogStore``."""
-        found = self.log.compacted.get(run_id)
-        if found is None:
-            return LogPart(await self.log.read_log(run_id, after, max_bytes))
         await asyncio.sleep(0)
         self.log.check()
-        self.log.reads += 1
+        self.log.queries.append(tuple(places))
+        if self.log.unreadable is not None and any(place.run_id == self.log.unreadable for place in places):
+            raise ValueError("unreadable")
+        found = [self._part(place.run_id, place.after, max_bytes) for place in places]
+        await asyncio.sleep(0)
+        await self.log.answer.wait()
+        return found
+
+    def _part(self, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:
+        found = self.log.compacted.get(run_id)
+        if found is None:
+            entries, more = self.log.after(run_id, after, max_bytes)
+            return LogPart(entries, None, more)
         *snapshot, last = found
         compacted = last.seq - 1
         if after.attempt == SNAPSHOT:

@@ -10,12 +10,11 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, func, insert, or_, select, tuple_
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chatter_grpc.adapters.sql.log_codec import decode_batch, decode_compacted, encode_batch, is_compacted
+from chatter_grpc.adapters.sql.log_codec import decode_batch, encode_batch
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.statements import Prepared, Statements
 from chatter_grpc.core.runs.events import Batch, Entry
 from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart
 
 # A reader that is far behind takes this many batches at a time at most.
 _BATCHES: Final = 500
@@ -82,26 +81,7 @@ def batch_values(batch: Batch) -> dict[str, Any]:
 
 async def read_entries(statements: Statements, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
     """Return entries after a position: at least one batch where there is one, up to a size of their bytes."""
-    return _entries_of(await _rows_after(statements, run_id, after, max_bytes), after)
-
-
-async def read_part(statements: Statements, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:
-    """Return what comes after a position in a log that may have been compacted, see ``RunLogStore``."""
-    in_snapshot = after.attempt == SNAPSHOT
-    after = LogPosition(0, after.seq) if in_snapshot else after
-    rows = await _rows_after(statements, run_id, after, max_bytes)
-    if not rows or not is_compacted(rows[0].events):
-        return LogPart(_entries_of(rows, after))
-    entries: list[Entry] = []
-    compacted = 0
-    for row in rows:
-        batch, compacted = decode_compacted(row.events, row.first_seq)
-        entries += batch
-    if in_snapshot:
-        entries = [entry.after(after.seq) for entry in entries if entry.seq > after.seq]
-    elif after.attempt != rows[0].attempt or after.seq < compacted:
-        entries = []
-    return LogPart(entries, compacted)
+    return entries_of(await _rows_after(statements, run_id, after, max_bytes), after)
 
 
 async def _rows_after(statements: Statements, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Row[Any]]:
@@ -109,7 +89,8 @@ async def _rows_after(statements: Statements, run_id: str, after: LogPosition, m
     return await statements.rows(_READ, values)
 
 
-def _entries_of(rows: Sequence[Row[Any]], after: LogPosition) -> Sequence[Entry]:
+def entries_of(rows: Sequence[Row[Any]], after: LogPosition) -> Sequence[Entry]:
+    """Return what the batches of a log as it was written hold after a position."""
     entries: list[Entry] = []
     for row in rows:
         batch = decode_batch(row.events, row.attempt, row.first_seq)

@@ -7,12 +7,12 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from chatter_grpc.adapters.sql.columns import DatabaseTime
 from chatter_grpc.adapters.sql.log_codec import encode_compacted
-from chatter_grpc.adapters.sql.run_log import RunLogRow, read_part
+from chatter_grpc.adapters.sql.log_parts import read_parts
+from chatter_grpc.adapters.sql.run_log import RunLogRow
 from chatter_grpc.adapters.sql.run_rows import UNCOMPACTED, RunRow
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.core.runs.events import Batch
-from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.core.runs.run_logs import Compaction, LogPart
+from chatter_grpc.core.runs.run_logs import Compaction, LogPart, LogPlace
 
 _EXISTS: Final = select(RunRow.id).where(RunRow.id == bindparam("run"))
 _BEGIN: Final = (
@@ -31,9 +31,9 @@ class SqlRunLogs:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def read(self, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:
+    async def read_many(self, places: Sequence[LogPlace], max_bytes: int) -> Sequence[LogPart]:
         """See ``RunLogStore``."""
-        return await read_part(self._sql, run_id, after, max_bytes)
+        return await read_parts(self._sql, places, max_bytes)
 
     async def exists(self, run_id: str) -> bool:
         """See ``RunLogStore``."""

@@ -18,7 +18,7 @@ from chatter_grpc.core.runs.events import (
     UsageReported,
 )
 from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.core.runs.run_logs import Compaction, RunLogStore
+from chatter_grpc.core.runs.run_logs import Compaction, LogPlace, RunLogStore
 
 # The texts of messages are joined to pieces of so many characters at most, as a writer's are.
 PIECE_SIZE: Final = 64 * 1024
@@ -50,9 +50,13 @@ async def compact_log(tx: Logs, run_id: str) -> Compaction | None:
         return None
     draft = Draft()
     position = LogPosition()
-    while entries := (await tx.run_logs.read(run_id, position, PORTION)).entries:
-        draft.take(entries)
-        position = LogPosition(entries[-1].attempt, entries[-1].seq)
+    more = True
+    while more:
+        (part,) = await tx.run_logs.read_many([LogPlace(run_id, position)], PORTION)
+        draft.take(part.entries)
+        if part.entries:
+            position = LogPosition(part.entries[-1].attempt, part.entries[-1].seq)
+        more = part.more
     if position == LogPosition():
         return Compaction(bytes_before=0, bytes_after=0)
     *snapshot, last = draft.finish()

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from chatter_grpc.core.errors import ChatterError, CursorExpired, RunNotFound
 from chatter_grpc.core.runs.events import TERMINAL, Entry
+from chatter_grpc.core.runs.log_reading import CATCHING_UP, FOLLOWING, PAGING, LogReading
 from chatter_grpc.core.runs.run import LogPosition
-from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart
+from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart, LogPlace
 from chatter_grpc.core.runs.tail import Tail, fitting
 from chatter_grpc.core.runs.wakeups import WakeUps
 from chatter_grpc.core.storage import Storage
@@ -19,12 +19,6 @@ from chatter_grpc.core.storage import Storage
 HEARTBEAT_SECONDS: Final = 15.0
 # A frame's bound, in characters; a client takes 4 MiB by default.
 FRAME_SIZE: Final = 128 * 1024
-# So much of a log, in bytes, a stream reads from the database at a time: what the event loop does in a millisecond.
-PAGE_SIZE: Final = 16 * 1024
-# Whoever found so many entries there was far behind; who follows a run finds those of a commit or two.
-FAR_BEHIND: Final = 32
-# So many of those who are far behind read at a time, so that between their pages others have their turns.
-CATCHING_UP: Final = 2
 
 
 class Control(StrEnum):
@@ -81,7 +75,7 @@ class Readers:
         self.leaving = False
         self.stopping = False
         self.open: set[RunReader] = set()
-        self.catching_up = asyncio.Semaphore(CATCHING_UP)
+        self.log = LogReading(storage)
 
     def hand_off_elsewhere(self) -> None:
         """End the readers of runs that are not at work here, because this server is about to stop."""
@@ -94,6 +88,10 @@ class Readers:
         self.stopping = True
         for reader in self.open:
             reader.wake()
+
+    async def close(self) -> None:
+        """End what still reads the database; no reader is of use any more."""
+        await self.log.close()
 
 
 class RunReader:
@@ -114,7 +112,7 @@ class RunReader:
         self._failure: ChatterError | None = None
         self._wanted: asyncio.Future[None] | None = None
         self._news = True
-        # Whether the last look found all that the tail of a run at work here shows.
+        # Whether the last look found all that there is: of a run at work here, all that its tail shows.
         self._at_end = False
         self._far_behind = False
         self._spoke_at = time.monotonic()
@@ -191,7 +189,7 @@ class RunReader:
         if self._failure is not None:
             raise self._failure
         self._news = False
-        part, at_end = await self._read(PAGE_SIZE if count is None else FRAME_SIZE)
+        part, at_end = await self._read(paging=count is not None)
         entries = tuple(part.entries)
         if count is not None:
             entries = first_events(entries, count)
@@ -240,11 +238,8 @@ class RunReader:
             return Control.HEARTBEAT
         return None
 
-    async def _read(self, page_size: int) -> tuple[LogPart, bool]:
-        """Return what comes after the position, and whether that is known to be all that there is.
-
-        ``page_size`` is how much of it is read from the database.
-        """
+    async def _read(self, *, paging: bool) -> tuple[LogPart, bool]:
+        """Return what comes after the position, and whether that is known to be all that there is."""
         tail = self._live_tail()
         if tail is not None:
             entries = tail.read(self.position, FRAME_SIZE)
@@ -253,12 +248,15 @@ class RunReader:
                 self._far_behind = False
                 return LogPart(entries), self._at_end
         self._at_end = False
-        turn = self._readers.catching_up if self._far_behind else nullcontext()
-        async with turn, self._readers.storage.read() as tx:
-            part = await tx.run_logs.read(self.run_id, self.position, page_size)
-        self._far_behind = len(part.entries) >= FAR_BEHIND
+        pace = PAGING if paging else CATCHING_UP if self._far_behind else FOLLOWING
+        part = await self._readers.log.read(LogPlace(self.run_id, self.position), pace)
+        self._far_behind = part.more
         # A single batch may be larger than a frame.
-        return LogPart(fitting(part.entries, FRAME_SIZE), part.compacted), not part.entries
+        entries = fitting(part.entries, FRAME_SIZE)
+        whole = not part.more and (not entries or entries[-1].seq == part.entries[-1].seq)
+        # Whoever was behind what the tail keeps goes on there; who has not caught up yet looks once more to say so.
+        self._at_end = whole and tail is None and self._caught_up
+        return LogPart(entries, part.compacted), not entries
 
     def _live_tail(self) -> Tail | None:
         # The tail of a run that has just ended may not know it yet; its log does.

@@ -12,15 +12,24 @@ from chatter_grpc.core.runs.run import LogPosition
 SNAPSHOT: Final = 2**32 - 1
 
 
+class LogPlace(NamedTuple):
+    """A position in the log of one run, behind which it is read on."""
+
+    run_id: str
+    after: LogPosition
+
+
 class LogPart(NamedTuple):
     """What comes next in a log; ``compacted`` is the number of the last event that its snapshot stands for.
 
     It is ``None`` for a log as it was written. Where it is set and there are no entries, the position that was asked
-    for means nothing any more: the reader goes on from ``LogPosition(SNAPSHOT, 0)``.
+    for means nothing any more: the reader goes on from ``LogPosition(SNAPSHOT, 0)``. ``more`` says that there may be
+    more behind these entries; where it is not set, there was none when they were read.
     """
 
     entries: Sequence[Entry]
     compacted: int | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +43,13 @@ class Compaction:
 class RunLogStore(Protocol):
     """Reads and compacts logs, inside a transaction."""
 
-    async def read(self, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:
-        """Return what comes after a position, in log order; at least one batch if there is one, up to a size.
+    async def read_many(self, places: Sequence[LogPlace], max_bytes: int) -> Sequence[LogPart]:
+        """Return for each place what comes after it, in log order, all as they are at one moment.
 
-        Of a log as it was written these are the entries that ``RunStore.read_log`` returns. Of a compacted one they are
-        those after a position in its snapshot, and the run's last event after the end of what was compacted; after any
-        other position, the beginning among them, there are none. It is always one or the other.
+        Each is at least one batch if there is one, and up to a size. Of a log as it was written these are the entries
+        that ``RunStore.read_log`` returns. Of a compacted one they are those after a position in its snapshot, and the
+        run's last event after the end of what was compacted; after any other position, the beginning among them, there
+        are none. It is always one or the other.
         """
         ...
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from chatter_grpc.core.runs.compaction import PORTION, compact, compact_log
 from chatter_grpc.core.runs.events import Batch, Deltas, Entry
 from chatter_grpc.core.runs.run import LogCommitter, LogPosition, Run
-from chatter_grpc.core.runs.run_logs import SNAPSHOT, Compaction, LogPart
+from chatter_grpc.core.runs.run_logs import SNAPSHOT, Compaction, LogPart, LogPlace
 from chatter_grpc.core.storage import Storage
 from tests.support.random_logs import LOGS, log_of
 from tests.support.records import (
@@ -63,7 +63,8 @@ async def compacted(storage: Storage, run: Run) -> Compaction | None:
 
 async def read(storage: Storage, run: Run, after: LogPosition = BEGINNING, most: int = ALL) -> LogPart:
     async with storage.read() as tx:
-        return await tx.run_logs.read(run.id, after, most)
+        (part,) = await tx.run_logs.read_many([LogPlace(run.id, after)], most)
+        return part
 
 
 async def read_all(storage: Storage, run: Run, after: LogPosition, most: int = ALL) -> list[Entry]:

@@ -4,8 +4,10 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from chatter_grpc.core.runs.events import Batch, DeltaKind, Deltas, Entry
-from chatter_grpc.core.runs.reader import CATCHING_UP, PAGE_SIZE, Chunk, RunReader
-from tests.support.reading import BEGINNING, Server
+from chatter_grpc.core.runs.log_reading import CATCHING_UP
+from chatter_grpc.core.runs.reader import Chunk, RunReader
+from chatter_grpc.core.runs.run import LogPosition
+from tests.support.reading import Server
 from tests.support.run_logs import singles
 from tests.support.waiting import soon, until
 
@@ -16,7 +18,7 @@ PIECE = "x" * 200
 def long_log() -> Server:
     """A server on which the run is not at work, and whose log is many pages long, a batch for each delta."""
     server = Server(live=False)
-    for seq in range(4, 4 + 4 * PAGE_SIZE // len(PIECE)):
+    for seq in range(4, 4 + 4 * CATCHING_UP.size // len(PIECE)):
         entry = Entry(seq, 1, "1.1", 0, Deltas(DeltaKind.TEXT, "m", [PIECE]))
         server.log.batches["run"].append(Batch("run", 1, (entry,)))
     return server
@@ -31,37 +33,48 @@ async def read_on(reader: RunReader, last: int) -> list[int]:
     return found
 
 
+async def open_behind(server: Server, stack: AsyncExitStack) -> list[tuple[RunReader, list[int]]]:
+    """Open readers from positions of their own, who find that there is more than they were given, which this is too."""
+    opened = []
+    for seq in range(1, READERS + 1):
+        reader = await stack.enter_async_context(server.reader(LogPosition(1, seq)))
+        chunk = await soon(reader.next())
+        assert chunk is not None
+        opened.append((reader, [number for number, *_ in singles(chunk.entries)]))
+    return opened
+
+
 async def test_those_who_are_far_behind_take_turns_and_all_come_to_the_end() -> None:
     server = long_log()
     last = server.log.batches["run"][-1].last_seq
     async with AsyncExitStack() as stack:
-        behind = [await stack.enter_async_context(server.reader()) for _ in range(READERS)]
-        firsts = [await soon(reader.next()) for reader in behind]
-        tasks = [asyncio.create_task(read_on(reader, last)) for reader in behind]
+        behind = await open_behind(server, stack)
+        server.log.queries.clear()
+        tasks = [asyncio.create_task(read_on(reader, last)) for reader, _ in behind]
         most = 0
         while not all(task.done() for task in tasks):
             most = max(most, server.log.open_reads)
             await asyncio.sleep(0)
-        for first, task in zip(firsts, tasks, strict=True):
-            assert first is not None
-            assert [*(seq for seq, *_ in singles(first.entries)), *await task] == list(range(1, last + 1))
-    assert server.log.reads > 2 * READERS, "it takes several pages"
-    assert most == CATCHING_UP
+        for start, ((_, first), task) in enumerate(zip(behind, tasks, strict=True), 2):
+            assert [*first, *await task] == list(range(start, last + 1))
+    assert most == 1
+    assert max(map(len, server.log.queries)) == CATCHING_UP.places
+    assert server.log.reads >= 3 * READERS / CATCHING_UP.places, "it takes several pages"
 
 
 async def test_who_follows_a_run_does_not_wait_for_those_who_are_far_behind() -> None:
     server = long_log()
     async with AsyncExitStack() as stack:
-        behind = [await stack.enter_async_context(server.reader()) for _ in range(READERS)]
-        for reader in behind:
-            await soon(reader.next())
+        behind = await open_behind(server, stack)
         server.log.answer.clear()
-        held_up = [asyncio.create_task(reader.next()) for reader in behind]
-        await until(lambda: server.log.open_reads == CATCHING_UP)
+        server.log.queries.clear()
+        held_up = [asyncio.create_task(reader.next()) for reader, _ in behind]
+        await until(lambda: server.log.reads == 1)
         last = server.log.batches["run"][-1]
-        following = await stack.enter_async_context(server.reader(BEGINNING._replace(attempt=1, seq=last.last_seq - 1)))
+        following = await stack.enter_async_context(server.reader(LogPosition(1, last.last_seq - 1)))
         arriving = asyncio.create_task(following.next())
-        await until(lambda: server.log.open_reads == CATCHING_UP + 1)
+        await until(lambda: server.log.reads == 2)
+        assert [len(places) for places in server.log.queries] == [CATCHING_UP.places, 1]
         server.log.answer.set()
         chunk = await soon(arriving)
         assert chunk is not None
