@@ -69,7 +69,7 @@ _ON_SQLITE: Final = Prepared(
             ORDER BY near.attempt, near.last_seq LIMIT :rows
         )
         WINDOW behind AS (PARTITION BY asked.key ORDER BY log.attempt, log.last_seq)
-    ) AS found
+    ) AS summed
     WHERE total <= :most OR total = size
     ORDER BY place, attempt, last_seq
     """).columns(**_COLUMNS)

@@ -10,7 +10,8 @@ from chatter_grpc.adapters.sql.storage import SqlStorage, SqlTransaction
 from chatter_grpc.core.conversations import Conversation, ConversationFilter, ConversationOrder, ConversationStatus
 from chatter_grpc.core.models import Role
 from chatter_grpc.core.pages import PageRequest
-from chatter_grpc.core.runs.run import RunFilter
+from chatter_grpc.core.runs.run import LogPosition, RunFilter
+from chatter_grpc.core.runs.run_logs import LogPlace
 from chatter_grpc.core.search import MessageFilter
 from chatter_grpc.core.search_query import parse_query
 from tests.support.plans import plans, sent
@@ -23,6 +24,8 @@ OWN = re.compile(
     r"SCAN (?:named|summed|lost|runs USING INDEX ix_runs_active_process|\(subquery|json_each|"
     r"\w+_terms VIRTUAL TABLE INDEX \d+:M|\w+ VIRTUAL TABLE)"
 )
+
+PLACES = [LogPlace(f"run_{number}", LogPosition(1, 2)) for number in range(3)]
 
 Work = Callable[[SqlTransaction, Conversation], Awaitable[object]]
 
@@ -54,6 +57,7 @@ WORK: dict[str, Work] = {
     "a run that is given back": lambda tx, made: tx.runs.release("run_1", 1, None, 2),
     "a run that is taken to be cancelled": lambda tx, made: tx.runs.take("run_1", 1, PROCESS, LEASE),
     "lost runs": lambda tx, made: tx.runs.take_lost(PROCESS, LEASE, 9),
+    "logs that are read on": lambda tx, made: tx.run_logs.read_many(PLACES, 2048),
     "extent of a fork": lambda tx, made: tx.forks.measure(made.owner_id, made.id, 9),
     "copies of a fork": lambda tx, made: tx.forks.copy(made.owner_id, made.id, 9, made.id),
 }
