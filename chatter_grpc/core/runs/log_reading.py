@@ -77,12 +77,7 @@ class _Queue:
         if self._task is None:
             # It begins when all have asked who were woken together with this one.
             self._task = asyncio.create_task(self._answer_all(), name="reading of logs")
-        try:
-            return await answer
-        finally:
-            if answer.done() and not answer.cancelled():
-                # Who goes away in the moment of an error must not leave it unseen.
-                answer.exception()
+        return await answer
 
     async def close(self) -> None:
         self._closed = True

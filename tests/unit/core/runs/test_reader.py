@@ -159,6 +159,41 @@ async def test_a_reader_elsewhere_reads_when_it_is_woken() -> None:
         assert numbers(await soon(waiting)) == [4]
 
 
+async def test_a_reader_elsewhere_that_has_caught_up_reads_once_for_each_commit() -> None:
+    server = Server(live=False)
+    async with server.reader() as reader:
+        await soon(reader.next())
+        await soon(reader.next())
+        before = server.log.reads
+        for letter in "abc":
+            waiting = asyncio.create_task(reader.next())
+            assert not await settled(waiting)
+            server.say(letter)
+            await server.commit()
+            assert len(numbers(await soon(waiting))) == 1
+        waiting = asyncio.create_task(reader.next())
+        assert not await settled(waiting)
+        assert server.log.reads == before + 3
+        waiting.cancel()
+
+
+async def test_what_is_committed_while_a_reader_reads_is_read_next() -> None:
+    server = Server(live=False)
+    async with server.reader() as reader:
+        await soon(reader.next())
+        await soon(reader.next())
+        server.log.answer.clear()
+        server.say("a")
+        await server.commit()
+        waiting = asyncio.create_task(reader.next())
+        await until(lambda: server.log.reads == 3)
+        server.say("b")
+        await server.commit()
+        server.log.answer.set()
+        assert numbers(await soon(waiting)) == [4]
+        assert numbers(await soon(reader.next())) == [5]
+
+
 async def test_a_lost_wake_up_costs_until_the_next_tick() -> None:
     server = Server(live=False)
     server.wakeups = server.readers.wakeups = MemoryWakeUps(tick=0.001)
