@@ -164,15 +164,15 @@ async def test_a_reader_elsewhere_that_has_caught_up_reads_once_for_each_commit(
     async with server.reader() as reader:
         await soon(reader.next())
         await soon(reader.next())
+        waiting = asyncio.create_task(reader.next())
+        assert not await settled(waiting)
         before = server.log.reads
         for letter in "abc":
-            waiting = asyncio.create_task(reader.next())
-            assert not await settled(waiting)
             server.say(letter)
             await server.commit()
             assert len(numbers(await soon(waiting))) == 1
-        waiting = asyncio.create_task(reader.next())
-        assert not await settled(waiting)
+            waiting = asyncio.create_task(reader.next())
+            assert not await settled(waiting)
         assert server.log.reads == before + 3
         waiting.cancel()
 
