@@ -97,8 +97,12 @@ class MessageStore(Protocol):
     Deleted ones and those of deleted conversations are invisible to the reading methods.
     """
 
-    async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> int:
+    async def append(
+        self, conversation_id: str, messages: tuple[Message, ...], usage: Usage, *, after: int | None = None
+    ) -> int:
         """Add messages to a conversation, deleted or not, and return the index that the first of them got.
+
+        ``after`` is the conversation's last index, where it is held and that is known.
 
         Holds the conversation's row until the transaction ends. Adds to its message count, last message time and
         usage (``usage`` is the run's, once); no messages, and only the usage is added.

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.errors import MessageNotFound, MessageNotLast
 from chatter_grpc.core.messages import Message
 from chatter_grpc.core.starting import Start
+from chatter_grpc.core.starts import Held
 from chatter_grpc.core.storage import Transaction
 
 
@@ -27,8 +27,9 @@ class AskedBefore:
         """See ``Question``."""
         return (await tx.messages.get(owner_id, self.message_id)).conversation_id
 
-    async def ask(self, tx: Transaction, conversation: Conversation, run_id: str, now: datetime) -> Message:
+    async def ask(self, tx: Transaction, held: Held, run_id: str, now: datetime) -> Message:
         """See ``Question``."""
+        conversation = held.conversation
         # Read again, now that the conversation is held: it may have been deleted in between.
         named = await tx.messages.get(conversation.owner_id, self.message_id)
         question = await tx.messages.last_question(conversation.owner_id, conversation.id)

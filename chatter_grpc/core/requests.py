@@ -44,9 +44,11 @@ async def claim_request(store: RequestStore, key: RequestKey | None, resource_id
 
     Raises ``RequestIdReused`` where the earlier request had another payload. No key, no record.
     """
-    if key is None:
-        return None
-    earlier = await store.claim(key, resource_id, now)
+    return None if key is None else made_before(key, await store.claim(key, resource_id, now))
+
+
+def made_before(key: RequestKey, earlier: EarlierRequest | None) -> str | None:
+    """Return the id of what an earlier request made, ``None`` where there is none; raises ``RequestIdReused``."""
     if earlier is None:
         return None
     if earlier.payload_hash != key.payload_hash:

@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chatter_grpc.core.callers import Caller
-from chatter_grpc.core.conversations import Conversation
 from chatter_grpc.core.ids import MESSAGE, new_id
 from chatter_grpc.core.messages import Message, Part, sha256_of, text_of
 from chatter_grpc.core.models import Role
 from chatter_grpc.core.regenerating import AskedBefore, Regenerate
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.starting import Start, Starting
+from chatter_grpc.core.starts import Held
 from chatter_grpc.core.storage import Transaction
 from chatter_grpc.core.usage import Usage
 
@@ -52,8 +52,9 @@ class _NewMessage:
         """See ``Question``."""
         return self.send.conversation_id
 
-    async def ask(self, tx: Transaction, conversation: Conversation, run_id: str, now: datetime) -> Message:
+    async def ask(self, tx: Transaction, held: Held, run_id: str, now: datetime) -> Message:
         """See ``Question``."""
+        conversation = held.conversation
         message = Message(
             id=new_id(MESSAGE),
             owner_id=conversation.owner_id,
@@ -64,6 +65,6 @@ class _NewMessage:
             text_sha256=sha256_of(text_of(self.send.parts)),
             created_at=now,
         )
-        index = await tx.messages.append(conversation.id, (message,), Usage())
+        index = await tx.messages.append(conversation.id, (message,), Usage(), after=held.last_index)
         await tx.images.add((message,))
         return replace(message, index=index)

@@ -10,9 +10,8 @@ from chatter_grpc.core.asking import Asking
 from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.callers import Caller
 from chatter_grpc.core.clock import Clock
-from chatter_grpc.core.conversations import Conversation, ConversationStatus, ModelSettings
+from chatter_grpc.core.conversations import ConversationStatus, ModelSettings
 from chatter_grpc.core.errors import (
-    AccountDisabled,
     ChatterError,
     ConversationArchived,
     TooManyPendingRuns,
@@ -24,14 +23,15 @@ from chatter_grpc.core.inquiries import Inquiry
 from chatter_grpc.core.messages import Message
 from chatter_grpc.core.models import Turn
 from chatter_grpc.core.quotas import MessageQuota, count_message
-from chatter_grpc.core.requests import RequestKey, claim_request
+from chatter_grpc.core.requests import RequestKey, made_before
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
 from chatter_grpc.core.runs.executor import Work
-from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.run import Load, Run, RunInput, RunState, WorkflowKind
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import Supervisor
 from chatter_grpc.core.runs.turns import remembered_turns
 from chatter_grpc.core.runs.wakeups import PENDING_RUNS, WakeUps
+from chatter_grpc.core.starts import Asker, Held
 from chatter_grpc.core.storage import Storage, Transaction
 
 
@@ -74,7 +74,7 @@ class Question(Protocol):
         """Return where it is asked."""
         ...
 
-    async def ask(self, tx: Transaction, conversation: Conversation, run_id: str, now: datetime) -> Message:
+    async def ask(self, tx: Transaction, held: Held, run_id: str, now: datetime) -> Message:
         """Return it as it is stored, in a conversation that is held; raises where it cannot be asked there."""
         ...
 
@@ -135,19 +135,18 @@ class Starting:
         run_id = new_id(RUN)
         now = self._clock()
         async with self._storage.write() as tx:
-            # First of all: who disables the account waits for this, and then sees the run, or is seen here.
-            account = await tx.users.hold_active(caller.actor_id)
-            if account is None:
-                raise AccountDisabled
             conversation_id = await question.conversation_id(tx, caller.owner_id)
-            conversation = await tx.conversations.lock(caller.owner_id, conversation_id)
-            earlier = await claim_request(tx.requests, key, run_id, now)
+            # First of all: who disables the account waits for this, and then sees the run, or is seen here.
+            asker = Asker(actor_id=caller.actor_id, owner_id=caller.owner_id)
+            held = await tx.starts.hold(asker, conversation_id, key, run_id, now)
+            earlier = made_before(key, held.earlier)
             if earlier is not None:
                 return earlier
+            conversation = held.conversation
             if conversation.status is ConversationStatus.ARCHIVED:
                 raise ConversationArchived(conversation_id=conversation.id)
             settings = self._resolve(start.overrides, conversation.settings)
-            message = await question.ask(tx, conversation, run_id, now)
+            message = await question.ask(tx, held, run_id, now)
             info = self._asking.check(settings, message.parts, start.response_schema)
             budget = start.budget.within(self._limits.budget)
             run = _new_run(caller, start, message, run_id, now, budget)
@@ -162,10 +161,10 @@ class Starting:
             first = _first_events(run)
             process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
             leased_at = time.monotonic()
-            await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
-            await self._check_limits(tx, caller.owner_id, start)
+            load = await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
+            self._check_limits(load, start)
             # Last, since all that the account starts on this day waits for it to be committed.
-            await count_message(tx.message_counts, account, self._limits.messages, now)
+            await count_message(tx.message_counts, held.account, self._limits.messages, now)
             turns: tuple[Turn, ...] = ()
             if not start.detached or budget.limits_usage:
                 turns = await remembered_turns(tx, run_input, message)
@@ -179,9 +178,8 @@ class Starting:
             self._supervisor.start(Work(run=run, input=run_input, turns=turns), first, leased_at=leased_at)
         return run_id
 
-    async def _check_limits(self, tx: Transaction, owner_id: str, start: Start) -> None:
+    def _check_limits(self, load: Load, start: Start) -> None:
         """Refuse the run that has just been added where the owner has too many with it."""
-        load = await tx.runs.hold_load(owner_id)
         if start.detached:
             if load.pending > self._limits.pending:
                 raise TooManyPendingRuns(limit=self._limits.pending)

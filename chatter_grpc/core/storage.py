@@ -20,6 +20,7 @@ from chatter_grpc.core.runs.run_logs import RunLogStore
 from chatter_grpc.core.search import SearchStore
 from chatter_grpc.core.sessions import SessionStore
 from chatter_grpc.core.signing_keys import SigningKeyStore
+from chatter_grpc.core.starts import StartStore
 from chatter_grpc.core.users import UserStore
 
 
@@ -59,6 +60,11 @@ class Transaction(Protocol):
     @property
     def requests(self) -> RequestStore:
         """Request ids."""
+        ...
+
+    @property
+    def starts(self) -> StartStore:
+        """What runs start from."""
         ...
 
     @property

@@ -1,16 +1,17 @@
 """Counts the runs of owners and claims those that wait, fairly between owners."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, bindparam, func, literal_column, select, update
+from sqlalchemy import ForeignKey, Row, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import DatabaseTime
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.run_log import add_batch
 from chatter_grpc.adapters.sql.run_rows import RunRow
-from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
+from chatter_grpc.adapters.sql.statements import Asked, Either, Prepared, Statements
 from chatter_grpc.adapters.sql.users import OwnerRow
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry
 from chatter_grpc.core.runs.run import Load, RunState
@@ -106,11 +107,15 @@ _TAKE_TURN: Final = Either(
 )
 
 
-async def hold_load(statements: Statements, owner_id: str) -> Load:
-    """Hold an owner and count its active runs."""
-    await statements.later(_HOLD_OWNER, {"owner": owner_id})
-    # A statement of its own: it is to see what was committed while the owner was waited for.
-    (counted,) = await statements.rows(_LOAD, {"owner": owner_id})
+def holding_load(owner_id: str) -> tuple[Asked, Asked]:
+    """Return what holds an owner and counts its active runs; ``load_of`` reads what the last of them answers."""
+    # Two statements: the second is to see what was committed while the owner was waited for.
+    return Asked(_HOLD_OWNER, {"owner": owner_id}), Asked(_LOAD, {"owner": owner_id})
+
+
+def load_of(answer: Sequence[Row[Any]]) -> Load:
+    """Return an owner's load from what ``holding_load`` answered last."""
+    (counted,) = answer
     return Load(at_work=counted.at_work, pending=counted.pending)
 
 

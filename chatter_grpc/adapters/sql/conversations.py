@@ -111,7 +111,7 @@ _OWN_FIELDS: Final = (
 )
 _ADD: Final = insert(ConversationRow.table())
 _GET: Final = select(ConversationRow.table()).where(*_THIS)
-_LOCK: Final = Prepared(_GET.with_for_update())
+LOCK: Final = Prepared(_GET.with_for_update())
 _LOCK_DELETED: Final = select(ConversationRow.table()).where(*_THIS_OR_DELETED).with_for_update()
 _WRITTEN: Final = (*_OWN_FIELDS, "size")
 _SET: Final = update(ConversationRow.table()).values({name: bindparam(f"new_{name}") for name in _WRITTEN})
@@ -154,7 +154,7 @@ class SqlConversations:
 
     async def lock(self, owner_id: str, conversation_id: str) -> Conversation:
         """See ``ConversationStore``."""
-        return _found(await self._sql.row(_LOCK, _this(owner_id, conversation_id)), conversation_id)
+        return _found(await self._sql.row(LOCK, _this(owner_id, conversation_id)), conversation_id)
 
     async def lock_deleted(self, owner_id: str, conversation_id: str) -> Conversation:
         """See ``ConversationStore``."""

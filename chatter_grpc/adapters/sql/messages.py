@@ -146,7 +146,9 @@ class SqlMessages:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def append(self, conversation_id: str, messages: tuple[Message, ...], usage: Usage) -> int:
+    async def append(
+        self, conversation_id: str, messages: tuple[Message, ...], usage: Usage, *, after: int | None = None
+    ) -> int:
         """See ``MessageStore``."""
         values = {
             "conversation": conversation_id,
@@ -157,10 +159,14 @@ class SqlMessages:
             "more_cost": usage.cost_micros,
             "more_estimated": usage.estimated,
         }
-        counted = await self._sql.row(_COUNT, values)
-        if counted is None:
-            raise ConversationNotFound(conversation_id=conversation_id)
-        first = int(counted.last_index) - len(messages) + 1
+        if after is not None:
+            await self._sql.later(_COUNT, values)
+        else:
+            counted = await self._sql.row(_COUNT, values)
+            if counted is None:
+                raise ConversationNotFound(conversation_id=conversation_id)
+            after = int(counted.last_index) - len(messages)
+        first = after + 1
         if messages:
             added = [_values(message, conversation_id, first + place) for place, message in enumerate(messages)]
             await self._sql.later(_ADD, added if len(added) > 1 else added[0])

@@ -1,7 +1,7 @@
 """Keeps request ids."""
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ForeignKey, bindparam, select
 from sqlalchemy.orm import Mapped, mapped_column
@@ -25,7 +25,7 @@ class RequestRow(Stored):
 
 
 # Writes nothing, and returns nothing, where a request that still counts holds the key.
-_CLAIM: Final = Prepared(
+CLAIM: Final = Prepared(
     Either(
         lambda insert_: (
             (new := insert_(RequestRow.table()))
@@ -58,16 +58,23 @@ class SqlRequests:
     async def claim(self, key: RequestKey, resource_id: str, now: datetime) -> EarlierRequest | None:
         """See ``RequestStore``."""
         names = {"owner_id": key.owner_id, "method": key.method, "request_id": key.request_id}
-        values = {
-            **names,
-            "payload_hash": key.payload_hash,
-            "resource_id": resource_id,
-            "expires_at": now + LIFETIME,
-            "now": now,
-        }
-        while await self._sql.row(_CLAIM, values) is None:
+        values = claim_values(key, resource_id, now)
+        while await self._sql.row(CLAIM, values) is None:
             earlier = await self._sql.row(_EARLIER, names)
             if earlier is not None:
                 return EarlierRequest(resource_id=earlier.resource_id, payload_hash=earlier.payload_hash)
             # It was purged in between, so the key is free.
         return None
+
+
+def claim_values(key: RequestKey, resource_id: str, now: datetime) -> dict[str, Any]:
+    """Return the values of ``CLAIM``."""
+    return {
+        "owner_id": key.owner_id,
+        "method": key.method,
+        "request_id": key.request_id,
+        "payload_hash": key.payload_hash,
+        "resource_id": resource_id,
+        "expires_at": now + LIFETIME,
+        "now": now,
+    }

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.log_codec import decode_batch, encode_batch
 from chatter_grpc.adapters.sql.rows import Stored
-from chatter_grpc.adapters.sql.statements import Prepared, Statements
+from chatter_grpc.adapters.sql.statements import Asked, Prepared, Statements
 from chatter_grpc.core.runs.events import Batch, Entry
 from chatter_grpc.core.runs.run import LogPosition
 
@@ -58,6 +58,11 @@ _READ: Final = (
 async def add_batch(statements: Statements, batch: Batch) -> None:
     """Insert a batch whose fence has passed in this transaction."""
     await statements.later(_ADD, batch_values(batch))
+
+
+def adding_batch(batch: Batch) -> Asked:
+    """Return what inserts a batch, to be sent behind the fence that has to pass before."""
+    return Asked(_ADD, batch_values(batch))
 
 
 async def add_batches(statements: Statements, batches: Sequence[Batch]) -> None:

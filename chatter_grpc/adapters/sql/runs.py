@@ -7,15 +7,15 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from chatter_grpc.adapters.sql import leases
-from chatter_grpc.adapters.sql.claims import any_pending, claim, hold_load
+from chatter_grpc.adapters.sql.claims import any_pending, claim, holding_load, load_of
 from chatter_grpc.adapters.sql.columns import Among, DatabaseTime
 from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import usage_of_row, usage_values
 from chatter_grpc.adapters.sql.run_appends import append
 from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
-from chatter_grpc.adapters.sql.run_log import add_batch, read_entries
+from chatter_grpc.adapters.sql.run_log import adding_batch, read_entries
 from chatter_grpc.adapters.sql.run_rows import ACTIVE, AT_WORK, RunInputRow, RunRow
-from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
+from chatter_grpc.adapters.sql.statements import Asked, Either, Prepared, Statements
 from chatter_grpc.core.budgets import Budget
 from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
@@ -98,7 +98,7 @@ class SqlRuns:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> None:
+    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> Load:
         """See ``RunStore``."""
         pending = run.state is RunState.PENDING
         values = {
@@ -106,18 +106,18 @@ class SqlRuns:
             "process_id": "" if pending else process_id,
             "lease_seconds": 0.0 if pending else lease_seconds,
         }
-        add = _ADD_PENDING if pending else _ADD
-        while await self._sql.row(add, values) is None:
+        steps = (
+            Asked(_ADD_PENDING if pending else _ADD, values, needed=True),
+            Asked(_ADD_INPUT, {"run_id": run.id, "input": run_input}),
+            adding_batch(first),
+            *holding_load(run.owner_id),
+        )
+        while len(answers := await self._sql.together(*steps)) < len(steps):
             busy = await self._sql.row(_BUSY, {"conversation": run.conversation_id})
             if busy is not None:
                 raise ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
             # The other run has ended in between.
-        await self._sql.later(_ADD_INPUT, {"run_id": run.id, "input": run_input})
-        await add_batch(self._sql, first)
-
-    async def hold_load(self, owner_id: str) -> Load:
-        """See ``RunStore``."""
-        return await hold_load(self._sql, owner_id)
+        return load_of(answers[-1])
 
     async def any_pending(self) -> bool:
         """See ``RunStore``."""
@@ -189,10 +189,8 @@ class SqlRuns:
         }
         fence = {"run": last.run_id, "mine": last.attempt, "before": last.first_seq - 1}
         values = {**fence, **{f"new_{name}": value for name, value in ended.items()}}
-        if await self._sql.count(_FINISH, values) == 0:
-            return False
-        await add_batch(self._sql, last)
-        return True
+        steps = Asked(_FINISH, values, needed=True), adding_batch(last)
+        return len(await self._sql.together(*steps)) == len(steps)
 
     async def read_log(self, run_id: str, after: LogPosition, max_bytes: int) -> Sequence[Entry]:
         """See ``RunStore``."""

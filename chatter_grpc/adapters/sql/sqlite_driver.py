@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import aiosqlite
 
@@ -18,8 +18,21 @@ _LOOK_AGAIN: Final = 0.01
 
 _log = logging.getLogger(__name__)
 
-# A statement, its parameters, and whether those are several sets of them.
-Step = tuple[str, Any, bool]
+
+class Step(NamedTuple):
+    """A statement with its parameters, several sets of them where it ``is_many``.
+
+    Behind one that is ``needed``, and that neither finds nor changes a row, nothing more is done in the same visit.
+    """
+
+    sql: str
+    parameters: Any
+    is_many: bool = False
+    needed: bool = False
+
+
+# The rows of a statement, and how many it changed.
+Answer = tuple[Sequence[Any], int]
 
 
 class Deadline:
@@ -80,12 +93,12 @@ class OneTripConnection(aiosqlite.Connection):
         """Run a function of the underlying connection in its thread, under the deadline for statements."""
         return await self._execute(partial(self._run, function, *arguments))  # type: ignore[no-untyped-call]
 
-    async def run_all(self, steps: Sequence["Step"], *, commit: bool = False) -> tuple[Sequence[Any], int]:
+    async def run_all(self, steps: Sequence[Step], *, commit: bool = False) -> Sequence[Answer]:
         """Execute statements in one visit to the thread, each under the deadline, until one fails.
 
-        Returns the rows and the row count of the last one.
+        Returns what each answered, the last one being one that was ``needed`` where there are fewer than asked for.
         """
-        done: tuple[Sequence[Any], int] = await self._execute(  # type: ignore[no-untyped-call]
+        done: Sequence[Answer] = await self._execute(  # type: ignore[no-untyped-call]
             partial(self._run_all, steps, commit=commit)
         )
         return done
@@ -107,14 +120,16 @@ class OneTripConnection(aiosqlite.Connection):
         self._deadline.begin()
         return function(connection, *arguments)
 
-    def _run_all(self, steps: Sequence["Step"], *, commit: bool) -> tuple[Sequence[Any], int]:
-        rows: Sequence[Any] = ()
-        count = -1
-        for sql, parameters, is_many in steps:
+    def _run_all(self, steps: Sequence[Step], *, commit: bool) -> Sequence[Answer]:
+        answers: list[Answer] = []
+        for sql, parameters, is_many, needed in steps:
             rows, _, count, _ = self._run(_execute_many if is_many else _execute, sql, parameters)
+            answers.append((rows, count))
+            if needed and not rows and count <= 0:
+                return answers
         if commit:
             self._conn.commit()
-        return rows, count
+        return answers
 
 
 class _Cursor:

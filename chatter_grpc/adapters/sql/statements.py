@@ -3,21 +3,29 @@
 import asyncio
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import CursorResult, Executable, Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chatter_grpc.adapters.sql.faults import away_as_unavailable
 from chatter_grpc.adapters.sql.prepared import Either, Prepared, Values, Written
-from chatter_grpc.adapters.sql.sqlite_driver import OneTripConnection, Step
+from chatter_grpc.adapters.sql.sqlite_driver import Answer, OneTripConnection, Step
 
 # The databases end a statement by themselves. Only one that does not even do that is left after this much more.
 GRACE_SECONDS: Final = 2.0
 # So many statements wait at most to be sent with the next one.
 _WAITING: Final = 16
 
-__all__ = ["GRACE_SECONDS", "Either", "Prepared", "Statements", "Values"]
+__all__ = ["GRACE_SECONDS", "Asked", "Either", "Prepared", "Statements", "Values"]
+
+
+class Asked(NamedTuple):
+    """A statement that is sent with others; those behind one that is ``needed`` and finds nothing are not executed."""
+
+    statement: Prepared
+    values: Values
+    needed: bool = False
 
 
 class Statements:
@@ -87,7 +95,7 @@ class Statements:
         if isinstance(statement, Prepared) and self.dialect == "sqlite":
             written = statement.write(self._connection.dialect, values or {})
             self._waiting.append(_step(written, values or {}))
-            found, _ = await self._send()
+            found = (await self._send())[-1][0]
             # Values by the names of their columns, and in their order: of a row, stores ask no more.
             return cast("Sequence[Row[Any]]", written.rows(found))
         return (await self.run(statement, values)).all()
@@ -104,11 +112,34 @@ class Statements:
         """Return how many rows were changed."""
         if isinstance(statement, Prepared) and self.dialect == "sqlite":
             self._waiting.append(_step(statement.write(self._connection.dialect, values or {}), values or {}))
-            return (await self._send())[1]
+            return (await self._send())[-1][1]
         return (await self.run(statement, values)).rowcount
 
-    async def _send(self, *, commit: bool = False) -> tuple[Sequence[Any], int]:
-        """Execute all that waits in one visit to SQLite's thread; return rows and row count of the last statement."""
+    async def together(self, *asked: Asked) -> Sequence[Sequence[Row[Any]]]:
+        """Execute statements that do not need each other's answers, on SQLite in one visit to its thread.
+
+        Returns the rows of each. Where one that was needed found and changed nothing, its rows, none, are the last.
+        """
+        if self.dialect != "sqlite":
+            return await self._one_by_one(asked)
+        dialect = self._connection.dialect
+        written = [statement.write(dialect, values) for statement, values, _ in asked]
+        before = len(self._waiting)
+        self._waiting += [_step(each, one.values, one.needed) for each, one in zip(written, asked, strict=True)]
+        answers = (await self._send())[before:]
+        return [cast("Sequence[Row[Any]]", each.rows(rows)) for each, (rows, _) in zip(written, answers, strict=False)]
+
+    async def _one_by_one(self, asked: Sequence[Asked]) -> Sequence[Sequence[Row[Any]]]:
+        answers: list[Sequence[Row[Any]]] = []
+        for statement, values, needed in asked:
+            done = await self.run(statement, values)
+            answers.append(done.all() if done.returns_rows else ())
+            if needed and not answers[-1] and done.rowcount <= 0:
+                break
+        return answers
+
+    async def _send(self, *, commit: bool = False) -> Sequence[Answer]:
+        """Execute all that waits in one visit to SQLite's thread; return what each statement answered."""
         self.check()
         steps, self._waiting = self._waiting, []
         self._tell(steps)
@@ -120,7 +151,7 @@ class Statements:
             self._failure = error
             raise
 
-    async def _visit(self, steps: Sequence[Step], *, commit: bool) -> tuple[Sequence[Any], int]:
+    async def _visit(self, steps: Sequence[Step], *, commit: bool) -> Sequence[Answer]:
         try:
             if self._driver is None:
                 self._driver = (await self._connection.get_raw_connection()).driver_connection
@@ -138,7 +169,9 @@ class Statements:
         connection = self._connection.sync_connection
         assert connection is not None
         listeners: Any = connection.dispatch
-        for sql, parameters, is_many in steps:
+        if not listeners.before_cursor_execute:
+            return
+        for sql, parameters, is_many, _ in steps:
             for listen in listeners.before_cursor_execute:
                 listen(connection, None, sql, parameters, None, is_many)
 
@@ -147,7 +180,7 @@ def _on(statement: Either | Prepared, dialect: str) -> Executable:
     return statement.on[dialect] if isinstance(statement, Either) else statement.on(dialect)
 
 
-def _step(written: Written, values: Values) -> Step:
+def _step(written: Written, values: Values, needed: bool = False) -> Step:
     if isinstance(values, Sequence):
-        return written.sql, [written.parameters(each) for each in values], True
-    return written.sql, written.parameters(values), False
+        return Step(written.sql, [written.parameters(each) for each in values], True, needed)
+    return Step(written.sql, written.parameters(values), False, needed)

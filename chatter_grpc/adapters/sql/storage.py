@@ -21,6 +21,7 @@ from chatter_grpc.adapters.sql.runs import SqlRuns
 from chatter_grpc.adapters.sql.search import SqlSearch
 from chatter_grpc.adapters.sql.sessions import SqlSessions
 from chatter_grpc.adapters.sql.signing_keys import SqlSigningKeys
+from chatter_grpc.adapters.sql.starts import SqlStarts
 from chatter_grpc.adapters.sql.statements import Statements
 from chatter_grpc.adapters.sql.users import SqlUsers
 
@@ -65,6 +66,11 @@ class SqlTransaction:
     def requests(self) -> SqlRequests:
         """Request ids."""
         return SqlRequests(self._sql)
+
+    @property
+    def starts(self) -> SqlStarts:
+        """What runs start from."""
+        return SqlStarts(self._sql)
 
     @property
     def conversations(self) -> SqlConversations:

@@ -116,7 +116,7 @@ _REPLACE: Final = (
     .where(UserRow.id == bindparam("user_id"))
     .values({name: bindparam(f"new_{name}") for name in _OWN_FIELDS})
 )
-_HOLD_ACTIVE: Final = Prepared(_GET.where(UserRow.state == UserState.ACTIVE.value).with_for_update(read=True))
+HOLD_ACTIVE: Final = Prepared(_GET.where(UserRow.state == UserState.ACTIVE.value).with_for_update(read=True))
 _OWNER_OF: Final = select(OwnerRow.id).where(
     OwnerRow.user_id == bindparam("user_id"), OwnerRow.subject == bindparam("subject")
 )
@@ -152,11 +152,11 @@ class SqlUsers:
 
     async def get(self, user_id: str) -> User | None:
         """See ``UserStore``."""
-        return _user_of(await self._sql.row(_GET, {"user_id": user_id}))
+        return user_of(await self._sql.row(_GET, {"user_id": user_id}))
 
     async def find(self, login: str) -> User | None:
         """See ``UserStore``."""
-        return _user_of(await self._sql.row(_FIND, {"login": login.casefold()}))
+        return user_of(await self._sql.row(_FIND, {"login": login.casefold()}))
 
     async def list(self, wanted: UserFilter, page: PageRequest) -> Page[User]:
         """See ``UserStore``."""
@@ -175,7 +175,7 @@ class SqlUsers:
 
     async def lock(self, user_id: str) -> User | None:
         """See ``UserStore``."""
-        return _user_of(await self._sql.row(_LOCK, {"user_id": user_id}))
+        return user_of(await self._sql.row(_LOCK, {"user_id": user_id}))
 
     async def lock_administrators(self) -> tuple[str, ...]:
         """See ``UserStore``."""
@@ -201,7 +201,7 @@ class SqlUsers:
 
     async def hold_active(self, user_id: str) -> User | None:
         """See ``UserStore``."""
-        return _user_of(await self._sql.row(_HOLD_ACTIVE, {"user_id": user_id}))
+        return user_of(await self._sql.row(HOLD_ACTIVE, {"user_id": user_id}))
 
     async def subject_owner(self, service_id: str, subject: str, new_owner_id: str, now: datetime) -> str:
         """See ``UserStore``."""
@@ -232,7 +232,8 @@ def _own_values(user: User) -> dict[str, Any]:
     }
 
 
-def _user_of(row: Row[Any] | None) -> User | None:
+def user_of(row: Row[Any] | None) -> User | None:
+    """Return the account in a row, ``None`` for none."""
     return None if row is None else _user_of_row(row)
 
 

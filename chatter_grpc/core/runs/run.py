@@ -133,16 +133,13 @@ class LogPosition(NamedTuple):
 class RunStore(Protocol):
     """Keeps runs and reads their logs, inside a transaction."""
 
-    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> None:
+    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> Load:
         """Insert a run with its input, its first events and a lease for ``process_id`` by the database's clock.
 
-        A pending run is nobody's: it is not leased. Raises ``ConversationBusy`` with the other run's id where the
-        conversation has an active run.
+        A pending run is nobody's: it is not leased. Returns how many active runs its owner has with it; others that
+        add or claim one of the owner's wait until the transaction ends. Raises ``ConversationBusy`` with the other
+        run's id where the conversation has an active run.
         """
-        ...
-
-    async def hold_load(self, owner_id: str) -> Load:
-        """Count an owner's active runs, and keep others from counting or claiming until the transaction ends."""
         ...
 
     async def any_pending(self) -> bool:

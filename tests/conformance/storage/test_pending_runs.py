@@ -22,6 +22,7 @@ from tests.support.records import (
     an_input,
     batch_of,
     finish_run,
+    first_batch,
     start_run,
     store_conversation,
     store_user,
@@ -215,16 +216,20 @@ async def test_cancelling_and_claiming_at_once_leaves_no_run_that_nobody_ends(st
         assert tuple(sorted(await tx.runs.cancel_requested("process_2"))) == running
 
 
-async def test_an_owners_load_is_what_is_at_work_and_what_waits(storage: Storage) -> None:
+async def load_with(storage: Storage, run: Run) -> Load:
+    """Add a run and return its owner's load with it."""
+    async with storage.write() as tx:
+        return await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+
+
+async def test_who_adds_a_run_is_told_what_its_owner_has_at_work_and_waiting(storage: Storage) -> None:
     owner_id, other_id = [(await store_user(storage)).id for _ in range(2)]
     await queue(storage, owner_id, 3)
     await queue(storage, other_id, 1)
-    first, _ = [await start_run(storage, await store_conversation(storage, owner_id)) for _ in range(2)]
-    async with storage.write() as tx:
-        assert await tx.runs.hold_load(owner_id) == Load(at_work=2, pending=3)
-        assert await tx.runs.hold_load("user_none") == Load(at_work=0, pending=0)
+    first = await start_run(storage, await store_conversation(storage, owner_id))
+    one, another = [a_run(await store_conversation(storage, owner_id)) for _ in range(2)]
+    assert await load_with(storage, one) == Load(at_work=2, pending=3)
     assert await finish_run(storage, first, an_end())
-    assert await claim(storage) is not None
-    async with storage.write() as tx:
-        load = await tx.runs.hold_load(owner_id)
-        assert load.at_work + load.pending == 4
+    assert await load_with(storage, another) == Load(at_work=2, pending=3)
+    alone = a_run(await store_conversation(storage))
+    assert await load_with(storage, alone) == Load(at_work=1, pending=0)

@@ -12,7 +12,7 @@ from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.engines import DatabaseOptions
 from chatter_grpc.adapters.sql.message_counts import MessageCountRow
 from chatter_grpc.adapters.sql.prepared import Prepared
-from chatter_grpc.adapters.sql.statements import Statements
+from chatter_grpc.adapters.sql.statements import Asked, Statements
 from chatter_grpc.adapters.sql.storage import SqlStorage
 from tests.support.records import a_user
 
@@ -113,3 +113,27 @@ async def test_a_transaction_that_is_cancelled_in_a_statement_leaves_nothing_and
         async with brief.writing() as statements:
             assert await statements.rows(_DAYS, {"user": user_id}) == []
     await brief.close()
+
+
+async def test_what_is_sent_together_answers_each_in_its_place(database: Database, user_id: str) -> None:
+    async with database.writing() as statements:
+        await add(statements, user_id, "1")
+        before, added, after = await statements.together(
+            Asked(_DAYS, {"user": user_id}),
+            Asked(_ADD, {"user_id": user_id, "day": "2", "count": 1}, needed=True),
+            Asked(_DAYS, {"user": user_id}, needed=True),
+        )
+        assert [[row.day for row in rows] for rows in (before, added, after)] == [["1"], [], ["1", "2"]]
+    assert await days(database, user_id) == ["1", "2"]
+
+
+async def test_behind_what_was_needed_and_not_found_nothing_is_executed(database: Database, user_id: str) -> None:
+    async with database.writing() as statements:
+        await add(statements, user_id, "1")
+        answers = await statements.together(
+            Asked(_DAYS, {"user": user_id}, needed=True),
+            Asked(_DAYS, {"user": "user_none"}, needed=True),
+            Asked(_ADD, {"user_id": user_id, "day": "2", "count": 1}),
+        )
+        assert [len(rows) for rows in answers] == [1, 0]
+    assert await days(database, user_id) == ["1"]

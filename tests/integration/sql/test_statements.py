@@ -132,4 +132,4 @@ async def test_a_run_starts_and_ends_in_few_statements(database: Database) -> No
         async with storage.write() as tx:
             await tx.messages.append(conversation.id, (an_answer(conversation, run.id),), Usage())
             assert await tx.runs.finish(an_end(), last_batch(run))
-    assert (len(start), len(end)) == (8, 5)
+    assert (len(start), len(end)) == (10, 5)
