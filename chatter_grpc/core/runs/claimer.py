@@ -10,6 +10,7 @@ from chatter_grpc.core.errors import ChatterError, StorageUnavailable
 from chatter_grpc.core.runs.ending import Outcome
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry
 from chatter_grpc.core.runs.fold import Fold
+from chatter_grpc.core.runs.patience import Patience
 from chatter_grpc.core.runs.preparing import end_unstarted, load_work
 from chatter_grpc.core.runs.run import RunState
 from chatter_grpc.core.runs.supervisor import Supervisor
@@ -89,7 +90,7 @@ class Claimer:
         except ChatterError as failure:
             # One that cannot be begun is ended, so that it keeps no other from its turn.
             outcome = Outcome(state=RunState.FAILED, failure=failure.with_traceback(None))
-            await end_unstarted(self._storage, run, Fold(), outcome, now, give_up_after=lease)
+            await end_unstarted(self._storage, run, Fold(), outcome, now, patience=Patience(give_up_after=lease))
         else:
             time_us = round(now.timestamp() * 1_000_000)
             first = Entry(run.last_seq, run.attempt, "", time_us, AttemptStarted())

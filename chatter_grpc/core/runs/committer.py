@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.observation import UNOBSERVED, Observer
 from chatter_grpc.core.runs.events import Batch
+from chatter_grpc.core.runs.patience import PATIENT, Patience
 from chatter_grpc.core.runs.run import LogCommitter
 from chatter_grpc.core.runs.tail import Tail
 
@@ -27,8 +28,13 @@ class CommitSettings:
     interval: float = 0.05
     max_age: float = 1.0
     max_size: int = 256 * 1024
-    give_up_after: float = 20.0
-    retry_pause: float = 0.2
+    give_up_after: float = PATIENT.give_up_after
+    retry_pause: float = PATIENT.pause
+
+    @property
+    def patience(self) -> Patience:
+        """The same for whoever commits a run's events by itself."""
+        return Patience(give_up_after=self.give_up_after, pause=self.retry_pause)
 
 
 class GroupCommitter:

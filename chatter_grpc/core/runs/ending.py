@@ -1,23 +1,19 @@
 """Ends a run, or gives it back so that another attempt goes on with it: each in one fenced transaction."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from chatter_grpc.core.errors import ChatterError, StorageUnavailable
+from chatter_grpc.core.errors import ChatterError
 from chatter_grpc.core.messages import Message, TextPart
 from chatter_grpc.core.models import Role
 from chatter_grpc.core.runs.events import Batch, RunCancelled, RunCompleted, RunFailed, StoredMessage, Terminal
+from chatter_grpc.core.runs.patience import PATIENT, Patience
 from chatter_grpc.core.runs.run import Run, RunEnd, RunState
 from chatter_grpc.core.runs.writer import FinishedMessage
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
-
-GIVE_UP_SECONDS: Final = 20.0
-RETRY_PAUSE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +53,14 @@ async def end_run(
     now: datetime,
     *,
     checkpointed: bool = False,
-    give_up_after: float = GIVE_UP_SECONDS,
-    retry_pause: float = RETRY_PAUSE,
+    patience: Patience = PATIENT,
 ) -> bool:
     """Write the end of a run; ``last`` are its last events, the terminal one included.
 
     Where it may be ``checkpointed``, its checkpoints are deleted with it.
 
     Returns whether the attempt still held the run; where it did not, nothing is written. While the database is away it
-    is tried again every ``retry_pause`` for ``give_up_after`` seconds, then ``StorageUnavailable`` is raised.
+    is tried again, and ``StorageUnavailable`` is raised where it stays away for longer than ``patience`` lasts.
     """
     failure = outcome.failure
     end = RunEnd(
@@ -77,13 +72,13 @@ async def end_run(
     )
     stored = tuple(_stored(run, message, now) for message in messages)
 
-    async def write(*, again: bool) -> bool:
+    async def write(again: bool) -> bool:
         # A commit whose answer was lost may have ended the run as we meant it to; its messages are there then.
         if again and await _ended_as(storage, run, last):
             return True
         return await _write(storage, run, end, last, stored, checkpointed=checkpointed)
 
-    return await _patiently(write, give_up_after, retry_pause)
+    return await patience.insist(write)
 
 
 async def release_run(
@@ -92,35 +87,20 @@ async def release_run(
     last: Batch | None,
     last_seq: int,
     *,
-    give_up_after: float = GIVE_UP_SECONDS,
-    retry_pause: float = RETRY_PAUSE,
+    patience: Patience = PATIENT,
 ) -> bool:
     """Write an attempt's ``last`` events, if there are any, and give its run back; ``last_seq`` is as in the store.
 
     Returns and raises as ``end_run``.
     """
 
-    async def write(*, again: bool) -> bool:
+    async def write(again: bool) -> bool:
         async with storage.write() as tx:
             released = await tx.runs.release(run.id, run.attempt, last, last_seq)
         # Where an answer was lost, that commit gave the run back: the log and the attempt have moved on since.
         return released or again
 
-    return await _patiently(write, give_up_after, retry_pause)
-
-
-async def _patiently(write: Callable[..., Awaitable[bool]], give_up_after: float, retry_pause: float) -> bool:
-    """Write, and write ``again`` while the database is away; raises ``StorageUnavailable`` where it stays away."""
-    give_up_at = time.monotonic() + give_up_after
-    again = False
-    while True:
-        try:
-            return await write(again=again)
-        except StorageUnavailable:
-            if time.monotonic() >= give_up_at:
-                raise
-            again = True
-            await asyncio.sleep(retry_pause)
+    return await patience.insist(write)
 
 
 async def _write(

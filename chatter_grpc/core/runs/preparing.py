@@ -6,10 +6,11 @@ from datetime import datetime
 
 from chatter_grpc.core.errors import ChatterError, Internal, StorageUnavailable
 from chatter_grpc.core.models import Turn
-from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, Outcome, end_run
+from chatter_grpc.core.runs.ending import Outcome, end_run
 from chatter_grpc.core.runs.events import Batch, Body, Entry, StoredMessage
 from chatter_grpc.core.runs.executor import Work
 from chatter_grpc.core.runs.fold import Fold
+from chatter_grpc.core.runs.patience import PATIENT, Patience
 from chatter_grpc.core.runs.reader import FRAME_SIZE
 from chatter_grpc.core.runs.run import LogPosition, Run, Taken
 from chatter_grpc.core.runs.turns import remembered_turns
@@ -69,7 +70,7 @@ async def end_unstarted(
     outcome: Outcome,
     now: datetime,
     *,
-    give_up_after: float = GIVE_UP_SECONDS,
+    patience: Patience = PATIENT,
 ) -> bool:
     """End a run with what the attempts before wrote (``before``), in the name of the attempt that holds it.
 
@@ -86,6 +87,4 @@ async def end_unstarted(
     time_us = round(now.timestamp() * 1_000_000)
     entries = tuple(Entry(seq, run.attempt, "", time_us, body) for seq, body in enumerate(bodies, run.last_seq + 1))
     last = Batch(run.id, run.attempt, entries)
-    return await end_run(
-        storage, run, outcome, last, messages, usage, now, checkpointed=True, give_up_after=give_up_after
-    )
+    return await end_run(storage, run, outcome, last, messages, usage, now, checkpointed=True, patience=patience)

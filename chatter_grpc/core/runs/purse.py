@@ -1,19 +1,15 @@
 """The purse of an attempt: what its model calls reserve in the ledger before they are made, and settle afterwards."""
 
 import asyncio
-import time
 from dataclasses import replace
-from typing import Final
 
 from chatter_grpc.core.budgets import Grant, ModelCall, check_price, reserve
-from chatter_grpc.core.errors import RunInterrupted, StorageUnavailable
+from chatter_grpc.core.errors import RunInterrupted
 from chatter_grpc.core.models import ModelInfo
+from chatter_grpc.core.runs.patience import PATIENT, Patience
 from chatter_grpc.core.runs.run import Run
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
-
-GIVE_UP_SECONDS: Final = 20.0
-RETRY_PAUSE: Final = 0.2
 
 
 class Purse:
@@ -22,13 +18,13 @@ class Purse:
     A reservation is committed before its call is made, in a transaction that holds the run: no two calls get the same
     tokens, and none is made for an attempt that has lost its run. What calls took is kept here as their usage becomes
     part of the log, and is written to the ledger with the next reservation; where the attempt is lost before, the next
-    one has it from the log. While the database is away, a reservation is tried again for ``give_up_after`` seconds.
+    one has it from the log. While the database is away, a reservation is tried again for as long as ``patience`` lasts.
     """
 
-    def __init__(self, storage: Storage, run: Run, *, give_up_after: float = GIVE_UP_SECONDS) -> None:
+    def __init__(self, storage: Storage, run: Run, *, patience: Patience = PATIENT) -> None:
         self._storage = storage
         self._run = run
-        self._give_up_after = give_up_after
+        self._patience = patience
         self._settled: dict[str, Usage] = {}
         self._news = asyncio.Event()
 
@@ -57,22 +53,14 @@ class Purse:
             self._news = asyncio.Event()
 
     async def _reserve(self, call: ModelCall) -> Grant:
-        give_up_at = time.monotonic() + self._give_up_after
         while True:
             # What is settled from here on is news to the transaction below.
             news = self._news
-            try:
-                granted = await self._try_to_reserve(call)
-            except StorageUnavailable:
-                if time.monotonic() >= give_up_at:
-                    raise
-                await asyncio.sleep(RETRY_PAUSE)
-                continue
+            granted = await self._patience.insist(lambda _again: self._try_to_reserve(call))
             if granted is not None:
                 return granted
             # Whatever holds tokens is settled when its call ends; the run's time bounds that.
             await news.wait()
-            give_up_at = time.monotonic() + self._give_up_after
 
     async def _try_to_reserve(self, call: ModelCall) -> Grant | None:
         run = self._run

@@ -9,8 +9,9 @@ from typing import Final
 from chatter_grpc.core.clock import Clock
 from chatter_grpc.core.errors import ChatterError, RunInterrupted, StorageUnavailable
 from chatter_grpc.core.observation import UNOBSERVED, Observer
-from chatter_grpc.core.runs.ending import GIVE_UP_SECONDS, RETRY_PAUSE, Outcome
+from chatter_grpc.core.runs.ending import Outcome
 from chatter_grpc.core.runs.fold import Fold
+from chatter_grpc.core.runs.patience import PATIENT, Patience
 from chatter_grpc.core.runs.preparing import end_unstarted, fold_log, load_work
 from chatter_grpc.core.runs.run import Run, RunState, Taken
 from chatter_grpc.core.runs.supervisor import HELD, Supervisor
@@ -43,7 +44,7 @@ class Reaper:
     observer: Observer = UNOBSERVED
     interval: float = REAPER_SECONDS
     limit: int = PORTION
-    give_up_after: float = GIVE_UP_SECONDS
+    give_up_after: float = PATIENT.give_up_after
 
     async def run(self) -> None:
         """Reap until cancelled."""
@@ -130,19 +131,16 @@ class Reaper:
 
     async def _go_on_patiently(self, taken: Taken, leased_at: float) -> None:
         """Go on with a run, trying again while the database is away, for as long as the lease is sure to hold."""
-        give_up_at = min(time.monotonic() + self.give_up_after, leased_at + self.supervisor.settings.lease * HELD)
-        while True:
-            try:
-                await self._go_on(taken, leased_at)
-            except StorageUnavailable:
-                if time.monotonic() < give_up_at:
-                    await asyncio.sleep(RETRY_PAUSE)
-                    continue
-                _log.warning("run_takeover_failed", extra={"run_id": taken.run.id})
-            except Exception:  # noqa: BLE001
-                # A run that cannot be dealt with must not keep the others from their turn.
-                _log.exception("run_takeover_fault", extra={"run_id": taken.run.id})
-            return
+        sure = leased_at + self.supervisor.settings.lease * HELD - time.monotonic()
+        try:
+            await Patience(give_up_after=min(self.give_up_after, sure)).insist(
+                lambda _again: self._go_on(taken, leased_at)
+            )
+        except StorageUnavailable:
+            _log.warning("run_takeover_failed", extra={"run_id": taken.run.id})
+        except Exception:  # noqa: BLE001
+            # A run that cannot be dealt with must not keep the others from their turn.
+            _log.exception("run_takeover_fault", extra={"run_id": taken.run.id})
 
     async def _go_on(self, taken: Taken, leased_at: float) -> None:
         """Start the attempt that was taken, or end the run in its name."""
@@ -163,8 +161,8 @@ class Reaper:
             refusal = RunInterrupted(run_id=run.id) if taken.losses >= MAX_LOSSES else None
             self.supervisor.start(work, taken.first, leased_at=leased_at, refusal=refusal)
         else:
-            give_up = min(self.give_up_after, self.supervisor.settings.lease)
-            if not await end_unstarted(self.storage, run, before, outcome, self.clock(), give_up_after=give_up):
+            patience = Patience(give_up_after=min(self.give_up_after, self.supervisor.settings.lease))
+            if not await end_unstarted(self.storage, run, before, outcome, self.clock(), patience=patience):
                 return
         self.wakeups.notify((run.id,))
         self.observer.run_taken_over()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, TypeVar
@@ -55,14 +54,12 @@ class AttemptCheckpoints:
 
     async def read(self, load: Use[Result]) -> Result:
         """See ``Checkpoints``."""
-        began = time.monotonic()
-        while True:
-            try:
-                async with self._storage.read() as tx:
-                    return await load(tx.checkpoints)
-            except StorageUnavailable:
-                if not await self._may_try_again(began):
-                    raise
+
+        async def read(_again: bool) -> Result:
+            async with self._storage.read() as tx:
+                return await load(tx.checkpoints)
+
+        return await self._committer.settings.patience.insist(read)
 
     async def write(self, save: Use[None], step: StepWriter | None = None) -> None:
         """See ``Checkpoints``."""
@@ -89,22 +86,13 @@ class AttemptCheckpoints:
             await asyncio.wait(left)
 
     async def _patiently(self, save: Use[None], progress: bool, after: LogPosition, batch: Batch | None) -> bool:
-        began = time.monotonic()
-        unsure = False
-        while True:
-            try:
-                return await self._write(save, progress, after, batch, unsure=unsure)
-            except StorageUnavailable:
-                unsure = True
-                if not await self._may_try_again(began):
-                    _log.error("checkpoint_lost", extra={"run_id": self._run.id, "attempt": after.attempt})
-                    return False
-
-    async def _may_try_again(self, began: float) -> bool:
-        """Wait a little while the database is away; return whether it is not away for too long."""
-        settings = self._committer.settings
-        await asyncio.sleep(settings.retry_pause)
-        return time.monotonic() < began + settings.give_up_after
+        try:
+            return await self._committer.settings.patience.insist(
+                lambda again: self._write(save, progress, after, batch, unsure=again)
+            )
+        except StorageUnavailable:
+            _log.error("checkpoint_lost", extra={"run_id": self._run.id, "attempt": after.attempt})
+            return False
 
     async def _write(
         self, save: Use[None], progress: bool, after: LogPosition, batch: Batch | None, *, unsure: bool

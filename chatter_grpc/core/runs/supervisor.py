@@ -122,7 +122,9 @@ class Supervisor:
             on_ended()
             return
         tail = Tail(run.id, run.attempt, first.entries, first.last_seq)
-        purse = Purse(self._storage, run) if run.budget.limits_usage else None
+        purse = None
+        if run.budget.limits_usage:
+            purse = Purse(self._storage, run, patience=self._committer.settings.patience)
         longest = self.settings.max_message_bytes
         writer = RunWriter(tail, self._committer, self._observer, longest, work.before, purse)
         writer.refusal = refusal
@@ -295,16 +297,9 @@ class Supervisor:
             return False
         size = tail.size
         last_seq = tail.last_seq if last is None else last.first_seq - 1
-        patience = self._committer.settings
+        patience = self._committer.settings.patience
         try:
-            released = await release_run(
-                self._storage,
-                run,
-                last,
-                last_seq,
-                give_up_after=patience.give_up_after,
-                retry_pause=patience.retry_pause,
-            )
+            released = await release_run(self._storage, run, last, last_seq, patience=patience)
         except StorageUnavailable:
             return False
         if released:
@@ -320,7 +315,6 @@ class Supervisor:
         if last is None:
             return
         size = tail.size
-        patience = self._committer.settings
         try:
             ended = await end_run(
                 self._storage,
@@ -331,8 +325,7 @@ class Supervisor:
                 writer.usage,
                 self._clock(),
                 checkpointed=writer.checkpointed,
-                give_up_after=patience.give_up_after,
-                retry_pause=patience.retry_pause,
+                patience=self._committer.settings.patience,
             )
         except StorageUnavailable:
             return
