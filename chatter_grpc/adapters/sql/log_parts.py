@@ -19,7 +19,7 @@ from chatter_grpc.core.runs.events import Entry
 from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.core.runs.run_logs import SNAPSHOT, LogPart, LogPlace
 
-# No batch is smaller, in bytes: so many rows at most have room in a part. It is also all that is looked at.
+# Hardly a batch is smaller, in bytes. No more rows are looked at than have room in a part then, and one behind them.
 _LEAST: Final = 32
 _MOST_ROWS: Final = 500
 # So many bytes are decoded before others have their turn: the work of a millisecond.
@@ -78,7 +78,7 @@ _ON_SQLITE: Final = Prepared(
 
 async def read_parts(statements: Statements, places: Sequence[LogPlace], max_bytes: int) -> Sequence[LogPart]:
     """Return what comes after each of the places, see ``RunLogStore.read_many``."""
-    most_rows = min(_MOST_ROWS, max_bytes // _LEAST + 1)
+    most_rows = min(_MOST_ROWS, max_bytes // _LEAST + 1) + 1
     if statements.dialect == "sqlite":
         found = await statements.rows(_ON_SQLITE, {**_as_json(places), "most": max_bytes, "rows": most_rows})
     else:
@@ -86,8 +86,9 @@ async def read_parts(statements: Statements, places: Sequence[LogPlace], max_byt
     parts = [LogPart([]) for _ in places]
     decoded = 0
     for number, group in groupby(found, key=lambda row: row.place):
-        rows = list(group)
-        parts[number - 1] = _part_of(rows, places[number - 1].after, more=rows[-1].more or len(rows) == most_rows)
+        # What may lie behind the last row that was looked at is not known; that it is there itself is.
+        rows = list(group)[: most_rows - 1]
+        parts[number - 1] = _part_of(rows, places[number - 1].after, more=rows[-1].more)
         decoded += sum(len(row.events) for row in rows)
         if decoded >= _AT_ONCE:
             decoded = 0

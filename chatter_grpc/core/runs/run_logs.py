@@ -23,8 +23,8 @@ class LogPart(NamedTuple):
     """What comes next in a log; ``compacted`` is the number of the last event that its snapshot stands for.
 
     It is ``None`` for a log as it was written. Where it is set and there are no entries, the position that was asked
-    for means nothing any more: the reader goes on from ``LogPosition(SNAPSHOT, 0)``. ``more`` says that there may be
-    more behind these entries; where it is not set, there was none when they were read.
+    for means nothing any more: the reader goes on from ``LogPosition(SNAPSHOT, 0)``. ``more`` says whether there was
+    more behind these entries when they were read.
     """
 
     entries: Sequence[Entry]
