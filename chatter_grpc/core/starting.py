@@ -14,8 +14,6 @@ from chatter_grpc.core.conversations import ConversationStatus, ModelSettings
 from chatter_grpc.core.errors import (
     ChatterError,
     ConversationArchived,
-    TooManyPendingRuns,
-    TooManyRuns,
     WorkflowNotFound,
 )
 from chatter_grpc.core.ids import RUN, new_id
@@ -26,7 +24,7 @@ from chatter_grpc.core.quotas import MessageQuota, count_message
 from chatter_grpc.core.requests import RequestKey, made_before
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
 from chatter_grpc.core.runs.executor import Work
-from chatter_grpc.core.runs.run import Load, Run, RunInput, RunState, WorkflowKind
+from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import Supervisor
 from chatter_grpc.core.runs.turns import remembered_turns
@@ -161,8 +159,8 @@ class Starting:
             first = _first_events(run)
             process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
             leased_at = time.monotonic()
-            load = await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease)
-            self._check_limits(load, start)
+            most = self._limits.pending if start.detached else self._limits.at_work
+            await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease, most=most)
             # Last, since all that the account starts on this day waits for it to be committed.
             await count_message(tx.message_counts, held.account, self._limits.messages, now)
             turns: tuple[Turn, ...] = ()
@@ -177,14 +175,6 @@ class Starting:
         else:
             self._supervisor.start(Work(run=run, input=run_input, turns=turns), first, leased_at=leased_at)
         return run_id
-
-    def _check_limits(self, load: Load, start: Start) -> None:
-        """Refuse the run that has just been added where the owner has too many with it."""
-        if start.detached:
-            if load.pending > self._limits.pending:
-                raise TooManyPendingRuns(limit=self._limits.pending)
-        elif load.at_work > self._limits.at_work:
-            raise TooManyRuns(limit=self._limits.at_work)
 
     def _resolve(self, overrides: ModelSettings, settings: ModelSettings) -> ModelSettings:
         """Return settings in which the call goes before the conversation, and that before the server's default."""

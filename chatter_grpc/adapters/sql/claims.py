@@ -1,20 +1,20 @@
 """Counts the runs of owners and claims those that wait, fairly between owners."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ForeignKey, Row, bindparam, func, literal_column, select, update
+from sqlalchemy import ForeignKey, bindparam, func, literal_column, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chatter_grpc.adapters.sql.columns import DatabaseTime
 from chatter_grpc.adapters.sql.rows import Stored
 from chatter_grpc.adapters.sql.run_log import add_batch
 from chatter_grpc.adapters.sql.run_rows import RunRow
-from chatter_grpc.adapters.sql.statements import Asked, Either, Prepared, Statements
+from chatter_grpc.adapters.sql.statements import Either, Prepared, Statements
 from chatter_grpc.adapters.sql.users import OwnerRow
+from chatter_grpc.core.errors import TooManyPendingRuns, TooManyRuns
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Entry
-from chatter_grpc.core.runs.run import Load, RunState
+from chatter_grpc.core.runs.run import RunState
 
 # Whoever loses a race for a run tries again; that it loses more often than so at once means that others claim them all.
 _TRIES: Final = 5
@@ -42,11 +42,16 @@ _ACTIVE: Final = RunRow.state.in_([literal_column(f"'{state}'") for state in (Ru
 _HOLD_OWNER: Final = Prepared(
     select(OwnerRow.id).where(OwnerRow.id == bindparam("owner")).with_for_update(key_share=True)
 )
-_LOAD: Final = Prepared(
-    select(func.count().filter(_AT_WORK).label("at_work"), func.count().filter(_PENDING).label("pending")).where(
-        RunRow.owner_id == bindparam("owner"), _ACTIVE
-    )
-)
+
+
+def _few(condition: Any) -> Prepared:
+    count = select(func.count()).where(RunRow.owner_id == bindparam("owner"), _ACTIVE, condition).scalar_subquery()
+    return Prepared(select(literal_column("1").label("few")).where(count <= bindparam("most")))
+
+
+# Find a row where an owner has no more of them.
+_FEW_AT_WORK: Final = _few(_AT_WORK)
+_FEW_PENDING: Final = _few(_PENDING)
 
 _ANY_PENDING: Final = select(RunRow.id).where(_PENDING).limit(1)
 
@@ -107,16 +112,16 @@ _TAKE_TURN: Final = Either(
 )
 
 
-def holding_load(owner_id: str) -> tuple[Asked, Asked]:
-    """Return what holds an owner and counts its active runs; ``load_of`` reads what the last of them answers."""
-    # Two statements: the second is to see what was committed while the owner was waited for.
-    return Asked(_HOLD_OWNER, {"owner": owner_id}), Asked(_LOAD, {"owner": owner_id})
+async def bound_load(statements: Statements, owner_id: str, state: RunState, most: int) -> None:
+    """Hold an owner and refuse what was done where more of its runs than ``most`` are in a state that is active."""
 
+    async def refuse() -> Exception:
+        return TooManyPendingRuns(limit=most) if state is RunState.PENDING else TooManyRuns(limit=most)
 
-def load_of(answer: Sequence[Row[Any]]) -> Load:
-    """Return an owner's load from what ``holding_load`` answered last."""
-    (counted,) = answer
-    return Load(at_work=counted.at_work, pending=counted.pending)
+    await statements.later(_HOLD_OWNER, {"owner": owner_id})
+    # A statement of its own: it is to see what was committed while the owner was waited for.
+    bound = _FEW_PENDING if state is RunState.PENDING else _FEW_AT_WORK
+    await statements.later(bound, {"owner": owner_id, "most": most}, refuse)
 
 
 async def any_pending(statements: Statements) -> bool:

@@ -60,8 +60,8 @@ class Database:
     async def writing(self, *, urgent: bool = False) -> AsyncIterator[Statements]:
         """Open a transaction that is committed when the block ends; raises ``StorageUnavailable``."""
         if self.is_sqlite:
-            async with self.writing_turn(urgent=urgent), self._kept.held() as connection:
-                statements = Statements(connection, self.options.statement_seconds)
+            async with self.writing_turn(urgent=urgent), self._kept.held() as (connection, driver):
+                statements = Statements(connection, self.options.statement_seconds, driver)
                 yield statements
                 await statements.commit()
         elif urgent:

@@ -89,6 +89,7 @@ class KeptConnection:
         self._engine = engine
         self._stack: AsyncExitStack | None = None
         self._connection: AsyncConnection | None = None
+        self._driver: OneTripConnection | None = None
         self._held = False
 
     @property
@@ -97,17 +98,20 @@ class KeptConnection:
         return self._stack is not None and not self._held
 
     @asynccontextmanager
-    async def held(self) -> AsyncIterator[AsyncConnection]:
-        """Hold the connection. What is left as an error, and what was not committed, gives it back to its pool."""
-        if self._stack is None or self._connection is None:
-            stack = AsyncExitStack()
-            self._connection = await stack.enter_async_context(connected(self._engine))
-            self._stack = stack
-        connection = self._connection
+    async def held(self) -> AsyncIterator[tuple[AsyncConnection, OneTripConnection]]:
+        """Hold the connection, and the driver's.
+
+        What is left as an error, and what was not committed, gives it back to its pool.
+        """
+        if self._connection is None or self._driver is None:
+            await self._open()
+        connection, driver = self._connection, self._driver
+        assert connection is not None
+        assert driver is not None
         self._held = True
         whole = False
         try:
-            yield connection
+            yield connection, driver
             whole = True
         finally:
             self._held = False
@@ -115,9 +119,20 @@ class KeptConnection:
             if not whole or connection.in_transaction() or connection.invalidated:
                 await self.close()
 
+    async def _open(self) -> None:
+        self._stack = AsyncExitStack()
+        try:
+            self._connection = await self._stack.enter_async_context(connected(self._engine))
+            driver = (await self._connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, OneTripConnection)
+            self._driver = driver
+        except BaseException:
+            await self.close()
+            raise
+
     async def close(self) -> None:
         """Give the connection back to its pool, which rolls back; raises ``StorageUnavailable``."""
-        stack, self._stack, self._connection = self._stack, None, None
+        stack, self._stack, self._connection, self._driver = self._stack, None, None, None
         if stack is not None:
             await stack.aclose()
 

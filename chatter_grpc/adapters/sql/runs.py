@@ -7,13 +7,13 @@ from typing import Any, Final
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from chatter_grpc.adapters.sql import leases
-from chatter_grpc.adapters.sql.claims import any_pending, claim, holding_load, load_of
+from chatter_grpc.adapters.sql.claims import any_pending, bound_load, claim
 from chatter_grpc.adapters.sql.columns import Among, DatabaseTime
 from chatter_grpc.adapters.sql.paging import read_page
 from chatter_grpc.adapters.sql.rows import usage_of_row, usage_values
 from chatter_grpc.adapters.sql.run_appends import append
 from chatter_grpc.adapters.sql.run_cancels import cancel_all, cancel_these
-from chatter_grpc.adapters.sql.run_log import adding_batch, read_entries
+from chatter_grpc.adapters.sql.run_log import add_batch, adding_batch, read_entries
 from chatter_grpc.adapters.sql.run_rows import ACTIVE, AT_WORK, RunInputRow, RunRow
 from chatter_grpc.adapters.sql.statements import Asked, Either, Prepared, Statements
 from chatter_grpc.core.budgets import Budget
@@ -21,7 +21,6 @@ from chatter_grpc.core.errors import ConversationBusy, RunNotFound
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.runs.events import Batch, Entry
 from chatter_grpc.core.runs.run import (
-    Load,
     LogPosition,
     Run,
     RunEnd,
@@ -98,7 +97,16 @@ class SqlRuns:
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
 
-    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> Load:
+    async def add(
+        self,
+        run: Run,
+        run_input: RunInput,
+        first: Batch,
+        *,
+        process_id: str,
+        lease_seconds: float,
+        most: int | None = None,
+    ) -> None:
         """See ``RunStore``."""
         pending = run.state is RunState.PENDING
         values = {
@@ -106,18 +114,17 @@ class SqlRuns:
             "process_id": "" if pending else process_id,
             "lease_seconds": 0.0 if pending else lease_seconds,
         }
-        steps = (
-            Asked(_ADD_PENDING if pending else _ADD, values, needed=True),
-            Asked(_ADD_INPUT, {"run_id": run.id, "input": run_input}),
-            adding_batch(first),
-            *holding_load(run.owner_id),
-        )
-        while len(answers := await self._sql.together(*steps)) < len(steps):
+
+        async def refuse() -> Exception | None:
             busy = await self._sql.row(_BUSY, {"conversation": run.conversation_id})
-            if busy is not None:
-                raise ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
-            # The other run has ended in between.
-        return load_of(answers[-1])
+            # Where there is none, the other run has ended in between.
+            return None if busy is None else ConversationBusy(conversation_id=run.conversation_id, run_id=busy.id)
+
+        await self._sql.later(_ADD_PENDING if pending else _ADD, values, refuse)
+        await self._sql.later(_ADD_INPUT, {"run_id": run.id, "input": run_input})
+        await add_batch(self._sql, first)
+        if most is not None:
+            await bound_load(self._sql, run.owner_id, run.state, most)
 
     async def any_pending(self) -> bool:
         """See ``RunStore``."""

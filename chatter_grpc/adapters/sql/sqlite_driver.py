@@ -93,12 +93,12 @@ class OneTripConnection(aiosqlite.Connection):
         """Run a function of the underlying connection in its thread, under the deadline for statements."""
         return await self._execute(partial(self._run, function, *arguments))  # type: ignore[no-untyped-call]
 
-    async def run_all(self, steps: Sequence[Step], *, commit: bool = False) -> Sequence[Answer]:
+    async def run_all(self, steps: Sequence[Step], *, commit: bool = False) -> tuple[Sequence[Answer], bool]:
         """Execute statements in one visit to the thread, each under the deadline, until one fails.
 
-        Returns what each answered, the last one being one that was ``needed`` where there are fewer than asked for.
+        Returns what each answered, and whether all was done; else the last was ``needed``, and nothing is committed.
         """
-        done: Sequence[Answer] = await self._execute(  # type: ignore[no-untyped-call]
+        done: tuple[Sequence[Answer], bool] = await self._execute(  # type: ignore[no-untyped-call]
             partial(self._run_all, steps, commit=commit)
         )
         return done
@@ -120,16 +120,16 @@ class OneTripConnection(aiosqlite.Connection):
         self._deadline.begin()
         return function(connection, *arguments)
 
-    def _run_all(self, steps: Sequence[Step], *, commit: bool) -> Sequence[Answer]:
+    def _run_all(self, steps: Sequence[Step], *, commit: bool) -> tuple[Sequence[Answer], bool]:
         answers: list[Answer] = []
         for sql, parameters, is_many, needed in steps:
             rows, _, count, _ = self._run(_execute_many if is_many else _execute, sql, parameters)
             answers.append((rows, count))
             if needed and not rows and count <= 0:
-                return answers
+                return answers, False
         if commit:
             self._conn.commit()
-        return answers
+        return answers, True
 
 
 class _Cursor:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import CursorResult, Executable, Row
@@ -18,6 +18,10 @@ GRACE_SECONDS: Final = 2.0
 _WAITING: Final = 16
 
 __all__ = ["GRACE_SECONDS", "Asked", "Either", "Prepared", "Statements", "Values"]
+
+
+# Returns why a transaction whose statement neither found nor changed a row may not go on, None to have it try again.
+Refusal = Callable[[], Awaitable[Exception | None]]
 
 
 class Asked(NamedTuple):
@@ -36,12 +40,15 @@ class Statements:
     is raised by whatever follows.
     """
 
-    def __init__(self, connection: AsyncConnection, seconds: float) -> None:
+    def __init__(self, connection: AsyncConnection, seconds: float, driver: OneTripConnection | None = None) -> None:
         self._connection = connection
         self._seconds = seconds
         self._failure: Exception | None = None
         self._waiting: list[Step] = []
-        self._driver: OneTripConnection | None = None
+        # By the places of those that wait.
+        self._refusals: dict[int, Refusal] = {}
+        self._driver = driver
+        self._passed_by = False
         self.dialect = connection.dialect.name
 
     async def run(self, statement: Executable | Either | Prepared, values: Values | None = None) -> CursorResult[Any]:
@@ -57,18 +64,34 @@ class Statements:
             self._failure = error
             raise
 
-    async def later(self, statement: Prepared, values: Values) -> None:
+    async def later(self, statement: Prepared, values: Values, refusal: Refusal | None = None) -> None:
         """Execute a statement before the next one, or before the commit: what fails of it, fails there.
 
-        On PostgreSQL it is executed at once.
+        Where there is a ``refusal``, and it neither finds nor changes a row, that is raised, and nothing behind it is
+        executed; the transaction is not committed. On PostgreSQL it is executed at once, and again where the refusal is
+        none.
         """
         if self.dialect != "sqlite":
-            await self.run(statement, values)
+            while (await self._finds_nothing(statement, values)) and refusal is not None:
+                await self._refuse(refusal)
             return
         self.check()
-        self._waiting.append(_step(statement.write(self._connection.dialect, values), values))
+        if refusal is not None:
+            self._refusals[len(self._waiting)] = refusal
+        written = statement.write(self._connection.dialect, values)
+        self._waiting.append(_step(written, values, refusal is not None))
         if len(self._waiting) >= _WAITING:
             await self.flush()
+
+    async def _finds_nothing(self, statement: Prepared, values: Values) -> bool:
+        done = await self.run(statement, values)
+        return not (done.returns_rows and done.all()) and done.rowcount <= 0
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        error = await refusal()
+        if error is not None:
+            self._failure = error
+            raise error
 
     async def flush(self) -> None:
         """Execute what waits."""
@@ -78,7 +101,7 @@ class Statements:
     async def commit(self) -> None:
         """Commit, what waits included; raise the error of the statement that failed, if one did."""
         self.check()
-        if self._waiting or self._driver is not None:
+        if self._waiting or self._passed_by:
             await self._send(commit=True)
             return
         with away_as_unavailable():
@@ -141,17 +164,23 @@ class Statements:
     async def _send(self, *, commit: bool = False) -> Sequence[Answer]:
         """Execute all that waits in one visit to SQLite's thread; return what each statement answered."""
         self.check()
+        self._passed_by = True
         steps, self._waiting = self._waiting, []
+        refusals, self._refusals = self._refusals, {}
         self._tell(steps)
         try:
             with away_as_unavailable():
                 async with asyncio.timeout(self._seconds * (len(steps) + commit) + GRACE_SECONDS):
-                    return await self._visit(steps, commit=commit)
+                    answers, whole = await self._visit(steps, commit=commit)
         except Exception as error:
             self._failure = error
             raise
+        if not whole and (refusal := refusals.get(len(answers) - 1)) is not None:
+            await self._refuse(refusal)
+            raise AssertionError("nobody else writes, and yet there is nothing to refuse")
+        return answers
 
-    async def _visit(self, steps: Sequence[Step], *, commit: bool) -> Sequence[Answer]:
+    async def _visit(self, steps: Sequence[Step], *, commit: bool) -> tuple[Sequence[Answer], bool]:
         try:
             if self._driver is None:
                 self._driver = (await self._connection.get_raw_connection()).driver_connection

@@ -82,14 +82,6 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """How many runs of an owner are at work, and how many wait."""
-
-    at_work: int
-    pending: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
     """How an attempt ends its run; ``failure_reason`` and ``failure_message`` are set on a failure alone."""
 
@@ -133,12 +125,23 @@ class LogPosition(NamedTuple):
 class RunStore(Protocol):
     """Keeps runs and reads their logs, inside a transaction."""
 
-    async def add(self, run: Run, run_input: RunInput, first: Batch, *, process_id: str, lease_seconds: float) -> Load:
+    async def add(
+        self,
+        run: Run,
+        run_input: RunInput,
+        first: Batch,
+        *,
+        process_id: str,
+        lease_seconds: float,
+        most: int | None = None,
+    ) -> None:
         """Insert a run with its input, its first events and a lease for ``process_id`` by the database's clock.
 
-        A pending run is nobody's: it is not leased. Returns how many active runs its owner has with it; others that
-        add or claim one of the owner's wait until the transaction ends. Raises ``ConversationBusy`` with the other
-        run's id where the conversation has an active run.
+        A pending run is nobody's: it is not leased. ``most`` is how many runs like it, pending or at work, its owner
+        may have with it; where it is given, others that add or claim one of the owner's wait until the transaction
+        ends. Raises ``ConversationBusy`` with the other run's id where the conversation has an active run, and
+        ``TooManyPendingRuns`` or ``TooManyRuns``: here, where the transaction goes on, or at its end, and it is not
+        committed.
         """
         ...
 

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from chatter_grpc.core.conversations import Conversation
-from chatter_grpc.core.errors import ConversationBusy
+from chatter_grpc.core.errors import ConversationBusy, TooManyPendingRuns, TooManyRuns
 from chatter_grpc.core.pages import PageRequest
 from chatter_grpc.core.runs.events import AttemptStarted, RunCancelled, RunStarted
-from chatter_grpc.core.runs.run import Load, LogPosition, Run, RunFilter, RunState
+from chatter_grpc.core.runs.run import LogPosition, Run, RunFilter, RunState
 from chatter_grpc.core.storage import Storage
 from chatter_grpc.core.usage import Usage
 from tests.support.records import (
@@ -216,20 +216,32 @@ async def test_cancelling_and_claiming_at_once_leaves_no_run_that_nobody_ends(st
         assert tuple(sorted(await tx.runs.cancel_requested("process_2"))) == running
 
 
-async def load_with(storage: Storage, run: Run) -> Load:
-    """Add a run and return its owner's load with it."""
+async def add_among(storage: Storage, run: Run, most: int) -> None:
+    """Add a run of which its owner may have so many."""
     async with storage.write() as tx:
-        return await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+        await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE, most=most)
 
 
-async def test_who_adds_a_run_is_told_what_its_owner_has_at_work_and_waiting(storage: Storage) -> None:
+async def test_an_owner_has_no_more_runs_than_it_may_at_work_and_waiting(storage: Storage) -> None:
     owner_id, other_id = [(await store_user(storage)).id for _ in range(2)]
     await queue(storage, owner_id, 3)
-    await queue(storage, other_id, 1)
+    await queue(storage, other_id, 5)
     first = await start_run(storage, await store_conversation(storage, owner_id))
-    one, another = [a_run(await store_conversation(storage, owner_id)) for _ in range(2)]
-    assert await load_with(storage, one) == Load(at_work=2, pending=3)
+    conversation = await store_conversation(storage, owner_id)
+    with pytest.raises(TooManyRuns) as many:
+        await add_among(storage, a_run(conversation), 1)
+    assert many.value.metadata["limit"] == "1"
+    with pytest.raises(TooManyPendingRuns):
+        await add_among(storage, a_run(conversation, state=RunState.PENDING), 3)
+    # Nothing is left of what was refused: the conversation is free.
+    await add_among(storage, a_run(conversation), 2)
     assert await finish_run(storage, first, an_end())
-    assert await load_with(storage, another) == Load(at_work=2, pending=3)
-    alone = a_run(await store_conversation(storage))
-    assert await load_with(storage, alone) == Load(at_work=1, pending=0)
+    await add_among(storage, a_run(await store_conversation(storage, owner_id)), 2)
+    await add_among(storage, a_run(await store_conversation(storage, owner_id), state=RunState.PENDING), 4)
+
+
+async def test_of_an_owners_runs_that_start_at_once_no_more_do_than_may(storage: Storage) -> None:
+    owner_id = (await store_user(storage)).id
+    runs = [a_run(await store_conversation(storage, owner_id)) for _ in range(5)]
+    results = await asyncio.gather(*(add_among(storage, run, 2) for run in runs), return_exceptions=True)
+    assert [type(result) for result in results if result is not None] == [TooManyRuns] * 3

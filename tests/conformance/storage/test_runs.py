@@ -1,6 +1,7 @@
 """What a store of runs guarantees of their records."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -103,18 +104,25 @@ async def test_a_conversation_with_an_active_run_takes_no_second_one(storage: St
     await start_run(storage, conversation)
 
 
-async def test_a_transaction_goes_on_after_a_conversation_was_busy(storage: Storage) -> None:
+async def test_nothing_is_written_in_a_transaction_in_which_a_conversation_was_busy(storage: Storage) -> None:
     conversation = await store_conversation(storage)
     other = await store_conversation(storage, conversation.owner_id)
     await start_run(storage, conversation)
-    refused, taken = a_run(conversation), a_run(other)
-    async with storage.write() as tx:
+
+    async def add(*runs: Run) -> None:
+        async with storage.write() as tx:
+            with suppress(ConversationBusy):
+                for run in runs:
+                    await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+                # Here it is known, at the latest.
+                await tx.runs.active([conversation.owner_id])
+
+    for runs in ((a_run(other), a_run(conversation)), (a_run(conversation), a_run(other))):
         with pytest.raises(ConversationBusy):
-            await tx.runs.add(refused, an_input(refused), first_batch(refused), process_id=PROCESS, lease_seconds=LEASE)
-        await tx.runs.add(taken, an_input(taken), first_batch(taken), process_id=PROCESS, lease_seconds=LEASE)
-    assert await get(storage, taken) == replace(taken, last_seq=2)
-    with pytest.raises(RunNotFound):
-        await get(storage, refused)
+            await add(*runs)
+        for run in runs:
+            with pytest.raises(RunNotFound):
+                await get(storage, run)
 
 
 async def test_of_runs_that_start_at_once_in_a_conversation_one_does(storage: Storage) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -137,3 +138,25 @@ async def test_behind_what_was_needed_and_not_found_nothing_is_executed(database
         )
         assert [len(rows) for rows in answers] == [1, 0]
     assert await days(database, user_id) == ["1"]
+
+
+async def refuse() -> Exception:
+    return ZeroDivisionError("refused")
+
+
+@pytest.mark.parametrize("behind", [(), ("3",)])
+async def test_what_waits_and_may_be_refused_keeps_all_from_being_committed(
+    database: Database, user_id: str, behind: tuple[str, ...]
+) -> None:
+    async def work(wanted: str) -> None:
+        async with database.writing() as statements:
+            await add(statements, user_id, "1")
+            with suppress(ZeroDivisionError):
+                await statements.later(_DAYS, {"user": wanted}, refuse)
+                await add(statements, user_id, *behind)
+
+    with pytest.raises(ZeroDivisionError):
+        await work("user_none")
+    assert await days(database, user_id) == []
+    await work(user_id)
+    assert await days(database, user_id) == ["1", *behind]

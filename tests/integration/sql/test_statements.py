@@ -13,6 +13,7 @@ from chatter_grpc.core.conversations import Conversation, ConversationFilter, Co
 from chatter_grpc.core.pages import Page, PageRequest
 from chatter_grpc.core.requests import RequestKey
 from chatter_grpc.core.runs.run import RunFilter
+from chatter_grpc.core.starts import Asker
 from chatter_grpc.core.usage import Usage
 from tests.support.records import (
     LEASE,
@@ -124,12 +125,13 @@ async def test_a_run_starts_and_ends_in_few_statements(database: Database) -> No
     key = RequestKey(owner_id=run.owner_id, method="/m", request_id="r1", payload_hash=b"h")
     with counting(database) as start:
         async with storage.write() as tx:
-            await tx.requests.claim(key, run.id, NOW)
-            await tx.conversations.lock(conversation.owner_id, conversation.id)
-            await tx.messages.append(conversation.id, (a_message(conversation, run.id),), Usage())
-            await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE)
+            asker = Asker(actor_id=run.actor_id, owner_id=run.owner_id)
+            held = await tx.starts.hold(asker, conversation.id, key, run.id, NOW)
+            asked = (a_message(conversation, run.id),)
+            await tx.messages.append(conversation.id, asked, Usage(), after=held.last_index)
+            await tx.runs.add(run, an_input(run), first_batch(run), process_id=PROCESS, lease_seconds=LEASE, most=1)
     with counting(database) as end:
         async with storage.write() as tx:
             await tx.messages.append(conversation.id, (an_answer(conversation, run.id),), Usage())
             assert await tx.runs.finish(an_end(), last_batch(run))
-    assert (len(start), len(end)) == (10, 5)
+    assert (len(start), len(end)) == (11, 5)
