@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import copy
+from typing import Final
 
 from langchain_core.runnables import RunnableConfig
 
@@ -17,6 +18,8 @@ from chatter_grpc.core.runs.saving import Checkpointing
 from chatter_grpc.core.runs.writer import RunWriter, StepWriter
 
 _BEGINNING: GraphState = {"turns": []}
+# What is streamed of a graph nobody reads. Without a saver there are no checkpoints, and so nothing is gathered for it.
+_NOTHING: Final = "checkpoints"
 
 
 class LangGraphEngine:
@@ -44,7 +47,9 @@ class LangGraphEngine:
         if work.before is not None and steps <= work.before.finished_nodes:
             return
         if not writer.checkpointed:
-            await cached_graph(definition).ainvoke(_BEGINNING, context=self._context(work, writer))
+            await cached_graph(definition).ainvoke(
+                _BEGINNING, context=self._context(work, writer), stream_mode=_NOTHING
+            )
         else:
             await self._execute_steps(definition, work, writer)
 
