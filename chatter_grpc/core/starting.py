@@ -14,6 +14,7 @@ from chatter_grpc.core.conversations import ConversationStatus, ModelSettings
 from chatter_grpc.core.errors import (
     ChatterError,
     ConversationArchived,
+    StorageUnavailable,
     WorkflowNotFound,
 )
 from chatter_grpc.core.ids import RUN, new_id
@@ -22,13 +23,15 @@ from chatter_grpc.core.messages import Message
 from chatter_grpc.core.models import Turn
 from chatter_grpc.core.quotas import MessageQuota, count_message
 from chatter_grpc.core.requests import RequestKey, made_before
+from chatter_grpc.core.runs.ending import release_run
 from chatter_grpc.core.runs.events import AttemptStarted, Batch, Body, Entry, RunStarted
 from chatter_grpc.core.runs.executor import Work
+from chatter_grpc.core.runs.patience import Patience
 from chatter_grpc.core.runs.run import Run, RunInput, RunState, WorkflowKind
 from chatter_grpc.core.runs.service import Runs
 from chatter_grpc.core.runs.supervisor import Supervisor
 from chatter_grpc.core.runs.turns import remembered_turns
-from chatter_grpc.core.runs.wakeups import PENDING_RUNS, WakeUps
+from chatter_grpc.core.runs.wakeups import PENDING_RUNS, RELEASED_RUNS, WakeUps
 from chatter_grpc.core.starts import Asker, Held
 from chatter_grpc.core.storage import Storage, Transaction
 
@@ -130,51 +133,82 @@ class Starting:
         self._runs.abandon(caller, run_id)
 
     async def _start(self, caller: Caller, start: Start, question: Question, key: RequestKey) -> str:
-        run_id = new_id(RUN)
-        now = self._clock()
-        async with self._storage.write() as tx:
-            conversation_id = await question.conversation_id(tx, caller.owner_id)
-            # First of all: who disables the account waits for this, and then sees the run, or is seen here.
-            asker = Asker(actor_id=caller.actor_id, owner_id=caller.owner_id)
-            held = await tx.starts.hold(asker, conversation_id, key, run_id, now)
-            earlier = made_before(key, held.earlier)
-            if earlier is not None:
-                return earlier
-            conversation = held.conversation
-            if conversation.status is ConversationStatus.ARCHIVED:
-                raise ConversationArchived(conversation_id=conversation.id)
-            settings = self._resolve(start.overrides, conversation.settings)
-            message = await question.ask(tx, held, run_id, now)
-            info = self._asking.check(settings, message.parts, start.response_schema)
-            budget = start.budget.within(self._limits.budget)
-            run = _new_run(caller, start, message, run_id, now, budget)
-            run_input = RunInput(
-                user_message_id=message.id,
-                before_index=message.index,
-                settings=settings,
-                memory=conversation.memory,
-                response_schema=start.response_schema,
-                takes_images=info.takes_images,
-            )
-            first = _first_events(run)
-            process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
-            leased_at = time.monotonic()
-            most = self._limits.pending if start.detached else self._limits.at_work
-            await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease, most=most)
-            # Last, since all that the account starts on this day waits for it to be committed.
-            await count_message(tx.message_counts, held.account, self._limits.messages, now)
-            turns: tuple[Turn, ...] = ()
-            if not start.detached or budget.limits_usage:
-                turns = await remembered_turns(tx, run_input, message)
-            if budget.limits_usage:
-                self._asking.check_budget(
-                    budget, Inquiry(turns=turns, settings=settings, response_schema=start.response_schema)
-                )
+        written: _Written | str | None = None
+        try:
+            async with self._storage.write() as tx:
+                written = await self._write(tx, caller, start, question, key)
+        except StorageUnavailable:
+            if isinstance(written, _Written) and not start.detached:
+                _ = self._supervisor.own(self._give_back(written), "release of a start")
+            raise
+        if isinstance(written, str):
+            return written
         if start.detached:
             self._wakeups.notify((PENDING_RUNS,))
         else:
-            self._supervisor.start(Work(run=run, input=run_input, turns=turns), first, leased_at=leased_at)
-        return run_id
+            self._supervisor.start(written.work, written.first, leased_at=written.leased_at)
+        return written.work.run.id
+
+    async def _write(
+        self, tx: Transaction, caller: Caller, start: Start, question: Question, key: RequestKey
+    ) -> "_Written | str":
+        """Write question, run and first events; or return the id of the run that the same request started before."""
+        run_id = new_id(RUN)
+        now = self._clock()
+        conversation_id = await question.conversation_id(tx, caller.owner_id)
+        # First of all: who disables the account waits for this, and then sees the run, or is seen here.
+        asker = Asker(actor_id=caller.actor_id, owner_id=caller.owner_id)
+        held = await tx.starts.hold(asker, conversation_id, key, run_id, now)
+        earlier = made_before(key, held.earlier)
+        if earlier is not None:
+            return earlier
+        conversation = held.conversation
+        if conversation.status is ConversationStatus.ARCHIVED:
+            raise ConversationArchived(conversation_id=conversation.id)
+        settings = self._resolve(start.overrides, conversation.settings)
+        message = await question.ask(tx, held, run_id, now)
+        info = self._asking.check(settings, message.parts, start.response_schema)
+        budget = start.budget.within(self._limits.budget)
+        run = _new_run(caller, start, message, run_id, now, budget)
+        run_input = RunInput(
+            user_message_id=message.id,
+            before_index=message.index,
+            settings=settings,
+            memory=conversation.memory,
+            response_schema=start.response_schema,
+            takes_images=info.takes_images,
+        )
+        first = _first_events(run)
+        process_id, lease = self._supervisor.process_id, self._supervisor.settings.lease
+        leased_at = time.monotonic()
+        most = self._limits.pending if start.detached else self._limits.at_work
+        await tx.runs.add(run, run_input, first, process_id=process_id, lease_seconds=lease, most=most)
+        # Last, since all that the account starts on this day waits for it to be committed.
+        await count_message(tx.message_counts, held.account, self._limits.messages, now)
+        turns: tuple[Turn, ...] = ()
+        if not start.detached or budget.limits_usage:
+            turns = await remembered_turns(tx, run_input, message)
+        if budget.limits_usage:
+            self._asking.check_budget(
+                budget, Inquiry(turns=turns, settings=settings, response_schema=start.response_schema)
+            )
+        return _Written(work=Work(run=run, input=run_input, turns=turns), first=first, leased_at=leased_at)
+
+    async def _give_back(self, written: "_Written") -> None:
+        """Give a run back whose commit was not answered; whether it is there at all is not known.
+
+        It is not begun here: its caller was told that there is none. Whoever takes it over goes on with it, and its
+        caller finds it by the request's id.
+        """
+        run = written.work.run
+        patience = Patience(give_up_after=self._supervisor.settings.lease)
+        try:
+            released = await release_run(self._storage, run, None, written.first.last_seq, patience=patience)
+        except StorageUnavailable:
+            # By now its lease has expired.
+            return
+        if released:
+            self._wakeups.notify((run.id, RELEASED_RUNS))
 
     def _resolve(self, overrides: ModelSettings, settings: ModelSettings) -> ModelSettings:
         """Return settings in which the call goes before the conversation, and that before the server's default."""
@@ -183,6 +217,15 @@ class Starting:
         name = resolved.model or models.default_model
         models.resolve(name)
         return ModelSettings(model=name).over(resolved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A run that was written with its first events; ``leased_at`` is a moment before its lease was."""
+
+    work: Work
+    first: Batch
+    leased_at: float
 
 
 def _new_run(caller: Caller, start: Start, message: Message, run_id: str, now: datetime, budget: Budget) -> Run:
