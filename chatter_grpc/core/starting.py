@@ -198,7 +198,8 @@ class Starting:
         """Give a run back whose commit was not answered; whether it is there at all is not known.
 
         It is not begun here: its caller was told that there is none. Whoever takes it over goes on with it, and its
-        caller finds it by the request's id.
+        caller finds it by the request's id. A commit that is still under way now is not waited for: what it writes
+        is taken over when its lease expires.
         """
         run = written.work.run
         patience = Patience(give_up_after=self._supervisor.settings.lease)

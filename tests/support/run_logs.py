@@ -1,7 +1,7 @@
 """Logs of runs in memory, with the faults that a database may have, for tests of what stands above them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -37,7 +37,8 @@ class MemoryLog:
 
     ``faults`` are raised by the next commits, one each; ``written`` says that those write before they raise. While
     ``away`` is set every call is refused. ``gate`` holds commits back while it is not set, ``answer`` what reads found.
-    ``queries`` are the places of each read, and the log of the run ``unreadable`` is broken.
+    ``queries`` are the places of each read, and the log of the run ``unreadable`` is broken. ``at_answer`` is called
+    before each read is answered, and may raise.
     """
 
     attempts: dict[str, int] = field(default_factory=dict)
@@ -52,6 +53,7 @@ class MemoryLog:
     open_reads: int = 0
     compacted: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     unreadable: str | None = None
+    at_answer: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -161,6 +163,7 @@ class MemoryParts:
         found = [self._part(place.run_id, place.after, max_bytes) for place in places]
         await asyncio.sleep(0)
         await self.log.answer.wait()
+        self.log.at_answer()
         return found
 
     def _part(self, run_id: str, after: LogPosition, max_bytes: int) -> LogPart:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from sqlalchemy import text
@@ -104,8 +104,11 @@ class Database:
         return sum(map(_checked_out, pools)) - (self.is_sqlite and self._kept.idle)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, once who writes on SQLite has come to its end, which is not waited for without end."""
         if self.is_sqlite:
+            with suppress(StorageUnavailable):
+                async with self.writing_turn():
+                    pass
             await self._kept.close()
         await self._reader.dispose()
         await self._writer.dispose()

@@ -1,5 +1,6 @@
 """Makes SQLAlchemy engines that are set up as Chatter uses each database."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -87,15 +88,15 @@ class KeptConnection:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._stack: AsyncExitStack | None = None
         self._connection: AsyncConnection | None = None
         self._driver: OneTripConnection | None = None
         self._held = False
+        self._closing = False
 
     @property
     def idle(self) -> bool:
         """Whether there is one that no transaction has."""
-        return self._stack is not None and not self._held
+        return self._connection is not None and not self._held
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[tuple[AsyncConnection, OneTripConnection]]:
@@ -116,25 +117,34 @@ class KeptConnection:
         finally:
             self._held = False
             # Statements of SQLAlchemy's own began a transaction of its own, which it has to see the end of.
-            if not whole or connection.in_transaction() or connection.invalidated:
-                await self.close()
+            if self._closing or not whole or connection.in_transaction() or connection.invalidated:
+                await self._give_back()
 
     async def _open(self) -> None:
-        self._stack = AsyncExitStack()
+        self._closing = False
+        with unreachable_as_unavailable():
+            connection = await self._engine.connect()
+        self._connection = connection
         try:
-            self._connection = await self._stack.enter_async_context(connected(self._engine))
-            driver = (await self._connection.get_raw_connection()).driver_connection
+            driver = (await connection.get_raw_connection()).driver_connection
             assert isinstance(driver, OneTripConnection)
             self._driver = driver
         except BaseException:
-            await self.close()
+            await self._give_back()
             raise
 
     async def close(self) -> None:
-        """Give the connection back to its pool, which rolls back; raises ``StorageUnavailable``."""
-        stack, self._stack, self._connection, self._driver = self._stack, None, None, None
-        if stack is not None:
-            await stack.aclose()
+        """Give the connection back to its pool once no transaction has it; raises ``StorageUnavailable``."""
+        self._closing = True
+        if not self._held:
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            with away_as_unavailable():
+                # It is what rolls back, so it comes to its end even if this is cancelled; the next one waits for it.
+                await asyncio.shield(connection.close())
 
 
 def postgres_arguments(options: DatabaseOptions) -> dict[str, Any]:

@@ -55,11 +55,12 @@ _ON_POSTGRES: Final = Prepared(
     .columns(**_COLUMNS)
 )
 # SQLite knows no LATERAL, but rows that are among those that a query for each place finds.
+# Sizes decide which rows belong to an answer: the events of no others are read.
 _ON_SQLITE: Final = Prepared(
     text("""
-    SELECT place, attempt, first_seq, last_seq, events, more
+    SELECT summed.place, summed.attempt, whole.first_seq, summed.last_seq, whole.events, summed.more
     FROM (
-        SELECT asked.key + 1 AS place, log.attempt, log.first_seq, log.last_seq, log.size, log.events,
+        SELECT asked.key + 1 AS place, log.run_id, log.attempt, log.last_seq, log.size,
             sum(log.size) OVER behind AS total, lead(log.size) OVER behind IS NOT NULL AS more
         FROM json_each(:places) AS asked CROSS JOIN run_log AS log
         WHERE log.run_id = json_extract(asked.value, '$[0]') AND (log.attempt, log.last_seq) IN (
@@ -69,9 +70,10 @@ _ON_SQLITE: Final = Prepared(
             ORDER BY near.attempt, near.last_seq LIMIT :rows
         )
         WINDOW behind AS (PARTITION BY asked.key ORDER BY log.attempt, log.last_seq)
-    ) AS summed
-    WHERE total <= :most OR total = size
-    ORDER BY place, attempt, last_seq
+    ) AS summed CROSS JOIN run_log AS whole
+    WHERE (summed.total <= :most OR summed.total = summed.size)
+        AND whole.run_id = summed.run_id AND whole.attempt = summed.attempt AND whole.last_seq = summed.last_seq
+    ORDER BY summed.place, summed.attempt, summed.last_seq
     """).columns(**_COLUMNS)
 )
 

@@ -178,6 +178,7 @@ class Statements:
         if not whole and (refusal := refusals.get(len(answers) - 1)) is not None:
             await self._refuse(refusal)
             raise AssertionError("nobody else writes, and yet there is nothing to refuse")
+        assert whole or not commit
         return answers
 
     async def _visit(self, steps: Sequence[Step], *, commit: bool) -> tuple[Sequence[Answer], bool]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -13,6 +14,8 @@ from chatter_grpc.core.runs.run import LogPosition
 from chatter_grpc.core.runs.run_logs import LogPart, LogPlace
 from tests.support.run_logs import MemoryLog
 from tests.support.waiting import soon, until
+
+CALLED: ContextVar[str] = ContextVar("called")
 
 
 def entry_of(seq: int) -> Entry:
@@ -41,6 +44,15 @@ class Asked:
         asked = self.ask(*places)
         await until(lambda: self.log.reads == before + 1)
         return asked
+
+    def break_at(self, number: int) -> None:
+        """Break the connection of one query, by how many there were with it."""
+
+        def answer() -> None:
+            if self.log.reads == number:
+                raise StorageUnavailable
+
+        self.log.at_answer = answer
 
     def release(self) -> None:
         self.log.answer.set()
@@ -133,14 +145,29 @@ async def test_when_all_who_wait_have_left_nothing_is_asked(asked: Asked) -> Non
     assert await soon(asked.reading.read(place(3), FOLLOWING)) == LogPart([entry_of(1)])
 
 
-async def test_all_hear_that_the_storage_is_away_and_later_ones_that_it_is_back(asked: Asked) -> None:
+async def test_a_connection_that_breaks_costs_those_who_asked_over_it_and_nobody_who_waits(asked: Asked) -> None:
     under_way = await asked.hold(place(1))
+    asked.break_at(1)
     waiting = asked.ask(place(2), place(3))
+    await asyncio.sleep(0)
+    asked.release()
+    await refused(under_way)
+    for answer in waiting:
+        assert await soon(answer) == LogPart([entry_of(1)])
+
+
+async def test_a_storage_that_takes_long_to_fail_is_away_for_all_who_wait_and_back_for_later_ones(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_reading, "SLOW_SECONDS", 0)
+    under_way = await asked.hold(place(1))
+    waiting = asked.ask(*(place(number) for number in range(2, 2 + 2 * FOLLOWING.places)))
     await asyncio.sleep(0)
     asked.log.away = True
     asked.release()
     assert await soon(under_way[0]) == LogPart([entry_of(1)])
     await refused(waiting)
+    assert asked.log.reads == 1, "nobody asked for the second half of those who waited"
     asked.log.away = False
     assert await soon(asked.reading.read(place(2), FOLLOWING)) == LogPart([entry_of(1)])
 
@@ -162,6 +189,45 @@ async def test_a_log_that_cannot_be_read_costs_the_readers_of_no_other(asked: As
         with pytest.raises(ValueError, match="unreadable"):
             await soon(failed)
     assert await soon(asked.reading.read(place(3), FOLLOWING)) == LogPart([entry_of(1)])
+
+
+async def test_a_storage_that_goes_away_while_each_is_asked_for_alone_is_not_asked_for_the_rest(asked: Asked) -> None:
+    asked.log.unreadable = "run_2"
+    asked.break_at(4)
+    tasks = asked.ask(*(place(number) for number in range(1, 20)))
+    answers = await soon(asyncio.gather(*tasks, return_exceptions=True))
+    assert answers[0] == LogPart([entry_of(1)])
+    assert isinstance(answers[1], ValueError)
+    assert all(isinstance(answer, StorageUnavailable) for answer in answers[2:])
+    assert asked.log.reads == 4
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+async def test_nobody_waits_for_ever_for_one_that_ends_however_early(asked: Asked, turns: int) -> None:
+    tasks = asked.ask(place(1))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await soon(asked.reading.close())
+    (answer,) = await soon(asyncio.gather(*tasks, return_exceptions=True))
+    assert isinstance(answer, StorageUnavailable) or answer == LogPart([entry_of(1)])
+
+
+async def test_who_asks_at_a_new_pace_while_it_ends_is_refused(asked: Asked) -> None:
+    under_way = await asked.hold(place(1))
+    closing = asyncio.create_task(asked.reading.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StorageUnavailable):
+        await soon(asked.reading.read(place(2), CATCHING_UP))
+    await soon(closing)
+    await refused(under_way)
+
+
+async def test_a_query_belongs_to_no_call_of_those_who_asked(asked: Asked) -> None:
+    seen: list[str] = []
+    asked.log.at_answer = lambda: seen.append(CALLED.get("by nobody"))
+    CALLED.set("by ada")
+    await soon(asked.reading.read(place(1), FOLLOWING))
+    assert seen == ["by nobody"]
 
 
 async def test_who_still_waits_at_the_end_is_told_so_and_no_task_is_left(asked: Asked) -> None:
