@@ -20,8 +20,8 @@ from chatter_grpc.logs import set_up_logs
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Collections of what lives as long as the process are the largest part of a token's lateness; what is young still goes.
-# What outlives its first collection and is left in a cycle then, some dozen objects a call, has to go some time, too: the
-# second and third are walked each time that some 2,500 and 50,000 calls have been answered, in 10 and 30 ms.
+# What outlives its first collection and is left in a cycle then, some dozen objects a call, has to go some time, too:
+# the older generations are walked about every 2,500 and every 50,000 calls, in some 10 and 30 ms.
 GC_THRESHOLDS: Final = (50_000, 5, 20)
 
 app = typer.Typer(add_completion=False)
