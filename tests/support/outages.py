@@ -51,10 +51,10 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
 
 @contextmanager
-def line_to(url: str, *, password: str = "") -> Iterator[tuple[TcpProxy, str]]:
+def line_to(url: str, *, password: str = "", hangs_up: bool = True) -> Iterator[tuple[TcpProxy, str]]:
     """Lay a line to the database of a URL on a unix socket; yield it and the URL that goes over it."""
     parts = urlsplit(url)
     (directory,) = parse_qs(parts.query)["host"]
     user = parts.username or "postgres"
-    with TcpProxy(f"{directory}/.s.PGSQL.5432").running() as line:
+    with TcpProxy(f"{directory}/.s.PGSQL.5432", hangs_up=hangs_up).running() as line:
         yield line, f"postgresql://{user}:{quote(password)}@{line.address}{parts.path}"

@@ -22,16 +22,19 @@ class TcpProxy:
         life: tuple[int, int] | None = None,
         asked: tuple[int, int] | None = None,
         share: float = 1.0,
+        hangs_up: bool = True,
     ) -> None:
         """Take the target as ``host:port`` or a unix socket's path.
 
         ``life`` is how many bytes from the server a connection carries, ``asked`` how many to it; where both are given,
-        one of them by chance. ``share`` is the share of connections for which that holds.
+        one of them by chance. ``share`` is the share of connections for which that holds. One that does not hang up
+        leaves connections open that the server ended, after its last words.
         """
         self.target = target
         self.life = life
         self.asked = asked
         self.share = share
+        self.hangs_up = hangs_up
         self.connections = 0
         self.broken = 0
         self.chance = random.Random(seed)
@@ -117,7 +120,7 @@ class TcpProxy:
             asked, life = self._lives()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._copy(reader, to_there, asked))
-                group.create_task(self._copy(there, writer, life))
+                group.create_task(self._copy(there, writer, life, hangs_up=self.hangs_up))
         except (asyncio.CancelledError, OSError):
             # Broken, as it was to be, or nobody is there.
             return
@@ -140,7 +143,9 @@ class TcpProxy:
             return self.chance.randint(*self.asked), None
         return None, None if self.life is None else self.chance.randint(*self.life)
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, life: int | None) -> None:
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, life: int | None, *, hangs_up: bool = True
+    ) -> None:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 writer.write(data if life is None else data[:life])
@@ -151,4 +156,5 @@ class TcpProxy:
                     await asyncio.sleep(0.005)
                     break
         # The end of one direction is the end of both.
-        writer.transport.abort()
+        if hangs_up:
+            writer.transport.abort()

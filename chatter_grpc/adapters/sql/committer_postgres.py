@@ -9,7 +9,7 @@ import asyncpg
 
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.engines import connect_arguments
-from chatter_grpc.adapters.sql.faults import away_as_unavailable, unreachable_as_unavailable
+from chatter_grpc.adapters.sql.faults import DRIVER_FAULTS, away_as_unavailable, unreachable_as_unavailable
 from chatter_grpc.adapters.sql.log_codec import encode_batch
 from chatter_grpc.core.errors import StorageUnavailable
 from chatter_grpc.core.runs.events import Batch
@@ -71,7 +71,7 @@ class PostgresCommitter:
             if connection is not None:
                 try:
                     await connection.close(timeout=self._options.acquire_seconds)
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                except (OSError, *DRIVER_FAULTS):
                     connection.terminate()
 
     @asynccontextmanager

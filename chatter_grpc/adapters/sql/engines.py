@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiosqlite
+import asyncpg
 from sqlalchemy import URL, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -63,6 +65,12 @@ def make_postgres_engine(url: URL, options: DatabaseOptions, *, for_migrations: 
         # Known without asking the server; the pool makes another connection then.
         if connection.driver_connection.is_closed():
             raise DisconnectionError
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _drop_confused(context: ExceptionContext) -> None:
+        # A connection of which the driver does not know what it is doing is of no use to anybody else either.
+        if isinstance(context.original_exception, asyncpg.InternalClientError):
+            context.is_disconnect = True
 
     return engine
 

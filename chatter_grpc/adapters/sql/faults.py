@@ -11,6 +11,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chatter_grpc.core.errors import StorageUnavailable
 
+# What asyncpg raises for the server and for itself. The last one says that it no longer knows what a connection is
+# doing: the server said farewell to one that nobody used, and its end has not arrived yet.
+DRIVER_FAULTS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # Classes of SQLSTATE: connection, transaction rollback (deadlock), resources, operator intervention (timeouts,
 # shutdown), system error.
 _AWAY_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
@@ -30,6 +33,7 @@ _AWAY_ON_SQLITE: Final = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
+_FAULTS: Final = (DBAPIError, PoolTimeout, OSError, *DRIVER_FAULTS, sqlite3.Error)
 
 
 def is_away(error: BaseException | None) -> bool:
@@ -43,6 +47,8 @@ def is_away(error: BaseException | None) -> bool:
         # The primary code is the low byte of an extended one. Errors of the module itself have none.
         code = getattr(error, "sqlite_errorcode", None)
         return code is not None and code & 0xFF in _AWAY_ON_SQLITE
+    if isinstance(error, asyncpg.InternalClientError):
+        return True
     if isinstance(error, asyncpg.InterfaceError):
         return "connection is closed" in str(error) or "connection was closed" in str(error)
     return isinstance(error, PoolTimeout | OSError | TimeoutError)
@@ -56,7 +62,7 @@ def away_as_unavailable() -> Iterator[None]:
     """
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error) as error:
+    except _FAULTS as error:
         if is_away(error):
             raise StorageUnavailable from error
         raise
@@ -67,5 +73,5 @@ def unreachable_as_unavailable() -> Iterator[None]:
     """Raise ``StorageUnavailable`` for whatever keeps a connection from being made."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error) as error:
+    except _FAULTS as error:
         raise StorageUnavailable from error

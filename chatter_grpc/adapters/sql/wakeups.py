@@ -9,6 +9,7 @@ import asyncpg
 
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.engines import connect_arguments
+from chatter_grpc.adapters.sql.faults import DRIVER_FAULTS
 from chatter_grpc.core.runs.relay import CarrierAway, Receive
 
 CHANNEL: Final = "chatter_wakeups"
@@ -22,7 +23,7 @@ CHECK_SECONDS: Final = 5.0
 # A notification is made in a transaction of its own, behind the commit that it tells of: made within, commits of all
 # processes would queue for the one lock that PostgreSQL takes to order notifications.
 _NOTIFY: Final = "SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload"
-_FAULTS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_FAULTS: Final = (OSError, TimeoutError, *DRIVER_FAULTS)
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,12 @@ from chatter_grpc.adapters.sql.committer import open_committer
 from chatter_grpc.adapters.sql.database import Database
 from chatter_grpc.adapters.sql.engines import DatabaseOptions
 from chatter_grpc.adapters.sql.storage import SqlStorage
+from chatter_grpc.adapters.sql.wakeups import PostgresCarrier
 from chatter_grpc.core.errors import StorageUnavailable
+from chatter_grpc.core.runs.relay import CarrierAway
 from chatter_grpc.core.runs.run import LogCommitter, LogPosition
 from tests.support.databases import PostgresDatabases, SqliteFiles
+from tests.support.outages import line_to
 from tests.support.records import (
     a_conversation,
     a_user,
@@ -27,6 +30,7 @@ from tests.support.records import (
     store_conversation,
     store_user,
 )
+from tests.support.waiting import eventually
 
 QUICK = DatabaseOptions(pool_size=1, acquire_seconds=0.2, statement_seconds=0.2)
 # Longer than any machine is slow, and far longer than what is waited for.
@@ -254,6 +258,44 @@ async def test_connections_that_were_cut_while_idle_are_replaced_without_an_erro
     async with postgres.reading() as first, postgres.reading() as second:
         await first.run(text("SELECT 1"))
         await second.run(text("SELECT 1"))
+
+
+async def test_connections_to_which_the_server_said_farewell_are_unavailable_once_and_then_replaced(
+    postgres: Database,
+) -> None:
+    with line_to(postgres.url.render_as_string(hide_password=False), hangs_up=False) as (line, url):
+        database = Database(url, DatabaseOptions(pool_size=1, acquire_seconds=5, statement_seconds=5))
+        carrier = PostgresCarrier(database)
+        listening = asyncio.create_task(carrier.run(lambda _: None))
+        async with committing(database) as committer:
+            await read(database)
+            await write(database)
+            run = await start_run(SqlStorage(database), await store_conversation(SqlStorage(database)))
+            await eventually(lambda: carries(carrier))
+            await end_backends(postgres)
+            # It takes a moment over the line; one that had not arrived would have the connection served below.
+            await asyncio.sleep(0.1)
+            with pytest.raises(CarrierAway):
+                await carrier.send(["run"])
+            await is_refused(read(database))
+            await read(database)
+            await write(database)
+            await is_refused(committer.commit([batch_of(run, 3, [deltas_of("x")])]))
+            assert await committer.commit([batch_of(run, 3, [deltas_of("x")])]) == []
+            await eventually(lambda: carries(carrier))
+            # Nobody would see the end of a connection that is closed either.
+            line.cut()
+        listening.cancel()
+        await asyncio.wait((listening,))
+        await database.close()
+
+
+async def carries(carrier: PostgresCarrier) -> bool:
+    try:
+        await carrier.send(["run"])
+    except CarrierAway:
+        return False
+    return True
 
 
 @asynccontextmanager
