@@ -1,8 +1,8 @@
 """Slow readers: many that stop reading beside some that read, and what they cost the server and the others (G5).
 
-Every reader that reads has a run of its own; those that are slow watch the same runs on connections of their own, each
-with the window that a gRPC client begins with. They take the first frames, leave their sockets alone for a while, and
-then read all that is left. Each round is measured without them and with them.
+Every reader that reads has a run of its own; those that are slow watch the same runs from a process of their own, on
+a connection each, with the window that a gRPC client begins with. They take the first frames, leave their sockets
+alone for a while, and then read all that is left. Each round is measured without them and with them.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from time import monotonic_ns
@@ -22,21 +23,19 @@ import uvloop
 
 from benchmarks.answers import AnswerPlan
 from benchmarks.figures import percentiles
-from benchmarks.load.calls import MESSAGE_HEAD, Call, CallSpec, split_messages
+from benchmarks.load.calls import CallSpec, split_messages
 from benchmarks.load.connection import Connection
 from benchmarks.load.folding import StreamFault, StreamRecord, Wire, fold_messages, read_stream
 from benchmarks.sides import SEND_MESSAGE, provider_url, start_provider, write_request
-from chatter_grpc._gen.chatter.v1.chat_service_pb2 import SendMessageResponse
 from chatter_grpc._gen.chatter.v1.run_event_pb2 import RunStarted
 from chatter_grpc._gen.chatter.v1.run_service_pb2 import WatchRunRequest
 from tests.chaos.campaign import say
+from tests.chaos.standing import DEADLINE, HOST, Faults, Order, Reading, connect, gathered
 from tests.support.served import Client, served, signed_in
 
-HOST: Final = "127.0.0.1"
 WATCH_RUN: Final = "/chatter.v1.RunService/WatchRun"
 READERS_PER_CONNECTION: Final = 10
 MB: Final = 1_000_000
-DEADLINE: Final = 60.0
 # What is asked of the figures.
 MOST_MEMORY_MB: Final = 50.0
 MOST_LATER: Final = 1.3
@@ -84,10 +83,6 @@ class Round:
     grown_mb: float
 
 
-class Faults(AssertionError):
-    """Readers that did not come to what the provider sent and the database holds."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """A server, and an account on it."""
@@ -102,114 +97,65 @@ class Site:
         request = write_request(plan, conversation_id=conversation.id)
         return CallSpec(path=SEND_MESSAGE, request=request.SerializeToString(), metadata=tuple(self.client.metadata))
 
-    def watch_call(self, run_id: str) -> CallSpec:
-        """Return a call that watches a run from its beginning."""
-        request = WatchRunRequest(run_id=run_id).SerializeToString()
-        return CallSpec(path=WATCH_RUN, request=request, metadata=tuple(self.client.metadata))
+    def slow_order(self, shape: Shape, runs: Sequence[RunStarted]) -> Order:
+        """Return what the slow ones are to do: to watch the runs in turn, each from its beginning."""
+        metadata = tuple(self.client.metadata)
+        requests = [WatchRunRequest(run_id=run.run_id).SerializeToString() for run in runs]
+        calls = [CallSpec(path=WATCH_RUN, request=request, metadata=metadata) for request in requests]
+        return Order(
+            port=self.port,
+            window=shape.window,
+            seconds=DEADLINE,
+            plan=shape.plan,
+            calls=[calls[number % len(calls)] for number in range(shape.slow)],
+        )
+
+    async def stored_text(self, run: RunStarted) -> str:
+        """Return the answer that is stored."""
+        _, answer = await self.client.messages(run.conversation_id)
+        return "".join(part.text.text for part in answer.parts)
 
 
-class SlowConnection(Connection):
-    """A connection of one reader, which leaves its socket alone when it is told to."""
-
-    def hold(self) -> None:
-        """Read nothing more."""
-        assert self._transport is not None
-        self._transport.pause_reading()
-
-    def go_on(self) -> None:
-        """Read on."""
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-
-class Reading:
-    """A call that was made, and its end."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-        self.call = Call(on_end=lambda _: self.ended.set())
-
-    async def first_message(self) -> SendMessageResponse:
-        """Return the first frame once it is there."""
-        async with asyncio.timeout(DEADLINE):
-            while True:
-                whole = b"".join(chunk for _, chunk in self.call.chunks)
-                size = MESSAGE_HEAD.size
-                if len(whole) >= size and len(whole) >= (end := size + MESSAGE_HEAD.unpack_from(whole)[1]):
-                    return SendMessageResponse.FromString(whole[size:end])
-                if self.ended.is_set():
-                    raise Faults(f"a call ended at once: {self.call.fault()}")
-                await asyncio.sleep(0.005)
-
-
-class Crowd:
-    """All readers of one round."""
+class Live:
+    """Those who read, each a run of its own."""
 
     def __init__(self, site: Site, shape: Shape, connections: AsyncExitStack) -> None:
         self._site = site
         self._shape = shape
         self._connections = connections
-        self.readers: list[Reading] = []
-        self.slow: list[tuple[SlowConnection, Reading]] = []
+        self._readings: list[Reading] = []
 
-    async def start_readers(self) -> list[RunStarted]:
-        """Start a run for each reader that reads; return their first events."""
+    async def start(self) -> list[RunStarted]:
+        """Start a run for each; return their first events."""
         calls = [await self._site.start_call(self._shape.plan) for _ in range(self._shape.readers)]
-        connection = Connection(self._authority)
+        connections: list[Connection] = []
         for number, spec in enumerate(calls):
             if number % READERS_PER_CONNECTION == 0:
-                connection = Connection(self._authority)
-                await self._connect(connection)
-            self.readers.append(Reading())
-            connection.start(spec, self.readers[-1].call)
-        return [(await reading.first_message()).events[0].run_started for reading in self.readers]
-
-    async def start_slow(self, runs: Sequence[RunStarted]) -> None:
-        """Have the slow ones watch the runs, and stop at their first frames."""
-        for number in range(self._shape.slow):
-            connection, reading = SlowConnection(self._authority, window=self._shape.window), Reading()
-            await self._connect(connection)
-            connection.start(self._site.watch_call(runs[number % len(runs)].run_id), reading.call)
-            self.slow.append((connection, reading))
-            # They come one after the other; all that makes them many is that none goes.
-            await reading.first_message()
-            connection.hold()
-
-    def read_on(self) -> None:
-        """Have the slow ones read to the end."""
-        for connection, _ in self.slow:
-            connection.go_on()
+                connections.append(Connection(f"{HOST}:{self._site.port}"))
+                await connect(connections[-1], self._site.port)
+                self._connections.callback(connections[-1].close)
+            self._readings.append(Reading())
+            connections[-1].start(spec, self._readings[-1].call)
+        return [(await reading.first_message()).events[0].run_started for reading in self._readings]
 
     async def wait_ended(self) -> None:
         """Return once all streams are at their ends."""
         async with asyncio.timeout(self._shape.seconds + DEADLINE):
-            for reading in (*self.readers, *(reading for _, reading in self.slow)):
+            for reading in self._readings:
                 await reading.ended.wait()
 
-    async def check(self, runs: Sequence[RunStarted]) -> list[StreamRecord]:
-        """Return the records of those that read; raises ``Faults`` unless everyone has what is stored."""
-        stored = []
-        for run in runs:
-            _, answer = await self._site.client.messages(run.conversation_id)
-            stored.append("".join(part.text.text for part in answer.parts))
+    def check(self, stored: Sequence[str]) -> list[StreamRecord]:
+        """Return their records; raises ``Faults`` unless everyone has the text that is stored."""
         records = []
-        for number, reading in enumerate((*self.readers, *(reading for _, reading in self.slow))):
+        for number, reading in enumerate(self._readings):
             try:
                 records.append(read_stream(reading.call, Wire.RUN, self._shape.plan))
                 text = fold_messages(Wire.RUN, split_messages(reading.call.chunks)).text
             except StreamFault as fault:
-                raise Faults(f"reader {number} of {len(self.readers)} and {len(self.slow)} slow: {fault}") from fault
-            if text != stored[number % len(stored)]:
+                raise Faults(f"reader {number}: {fault}") from fault
+            if text != stored[number]:
                 raise Faults(f"reader {number} has another text than the database")
-        return records[: len(self.readers)]
-
-    async def _connect(self, connection: Connection) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: connection, HOST, self._site.port)
-        self._connections.callback(connection.close)
-
-    @property
-    def _authority(self) -> str:
-        return f"{HOST}:{self._site.port}"
+        return records
 
 
 class Memory:
@@ -233,23 +179,31 @@ class Memory:
 
 async def run_round(site: Site, shape: Shape) -> Round:
     """Run one round to the end of all its streams; raises ``Faults`` where a reader did not get everything."""
-    async with AsyncExitStack() as connections:
-        crowd = Crowd(site, shape, connections)
-        runs = await crowd.start_readers()
+    async with AsyncExitStack() as stack:
+        slow = await stack.enter_async_context(gathered()) if shape.slow else None
+        live = Live(site, shape, stack)
+        runs = await live.start()
         memory = Memory(site.pid)
         watching = asyncio.create_task(memory.watch())
         try:
-            await crowd.start_slow(runs)
+            if slow is not None:
+                await slow.come(site.slow_order(shape, runs))
             held_at = monotonic_ns()
             await asyncio.sleep(shape.seconds)
             stalled = memory.now() - memory.before
             released_at = monotonic_ns()
-            crowd.read_on()
-            await crowd.wait_ended()
+            if slow is not None:
+                slow.read_on()
+            await live.wait_ended()
+            texts = await slow.texts(DEADLINE) if slow is not None else []
         finally:
             watching.cancel()
             await asyncio.wait((watching,))
-        records = await crowd.check(runs)
+        stored = [await site.stored_text(run) for run in runs]
+    hashes = [sha256(text.encode()).hexdigest() for text in stored]
+    if texts != [hashes[number % len(hashes)] for number in range(shape.slow)]:
+        raise Faults("slow readers have other texts than the database")
+    records = live.check(stored)
     phases: tuple[list[float], list[float], list[float]] = ([], [], [])
     for record in records:
         for index, late in enumerate(record.lateness):
