@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from chatter_grpc.core.errors import ChatterError, CursorExpired, RunNotFound
+from chatter_grpc.core.runs.catching_up import FAR_BEHIND, TURN_SIZE, Line
 from chatter_grpc.core.runs.events import TERMINAL, Entry
 from chatter_grpc.core.runs.log_reading import CATCHING_UP, FOLLOWING, PAGING, LogReading
 from chatter_grpc.core.runs.run import LogPosition
@@ -76,6 +77,7 @@ class Readers:
         self.stopping = False
         self.open: set[RunReader] = set()
         self.log = LogReading(storage)
+        self.behind = Line()
 
     def hand_off_elsewhere(self) -> None:
         """End the readers of runs that are not at work here, because this server is about to stop."""
@@ -241,8 +243,13 @@ class RunReader:
     async def _read(self, *, paging: bool) -> tuple[LogPart, bool]:
         """Return what comes after the position, and whether that is known to be all that there is."""
         tail = self._live_tail()
+        size = FRAME_SIZE
+        if tail is not None and tail.visible_seq - self.position.seq > FAR_BEHIND:
+            await self._readers.behind.turn()
+            # It may have lost the run meanwhile.
+            tail, size = self._live_tail(), FRAME_SIZE if paging else TURN_SIZE
         if tail is not None:
-            entries = tail.read(self.position, FRAME_SIZE)
+            entries = tail.read(self.position, size)
             if entries is not None:
                 self._at_end = not entries or entries[-1].seq >= tail.visible_seq
                 self._far_behind = False

@@ -1,8 +1,10 @@
-"""Many readers that are far behind: they take turns at the log, and nobody else waits for them."""
+"""Many readers that are far behind: they take turns, at the log and in memory, and nobody else waits for them."""
 
 import asyncio
+import itertools
 from contextlib import AsyncExitStack
 
+from chatter_grpc.core.runs.catching_up import FAR_BEHIND, TURN_SIZE, Line
 from chatter_grpc.core.runs.events import Batch, DeltaKind, Deltas, Entry
 from chatter_grpc.core.runs.log_reading import CATCHING_UP
 from chatter_grpc.core.runs.reader import Chunk, RunReader
@@ -13,6 +15,7 @@ from tests.support.waiting import soon, until
 
 READERS = 12
 PIECE = "x" * 200
+TOKENS = 4_000
 
 
 def long_log() -> Server:
@@ -80,3 +83,78 @@ async def test_who_follows_a_run_does_not_wait_for_those_who_are_far_behind() ->
         assert chunk is not None
         assert [seq for seq, *_ in singles(chunk.entries)] == [last.last_seq]
         await soon(asyncio.gather(*held_up))
+
+
+async def test_each_pass_of_the_loop_has_one_turn_and_others_are_served_in_between() -> None:
+    line, seen = Line(), []
+
+    async def behind(name: str) -> None:
+        await line.turn()
+        seen.append(name)
+
+    async def following() -> None:
+        while len(seen) < 8:
+            seen.append("-")
+            await asyncio.sleep(0)
+
+    await soon(asyncio.gather(*(behind(name) for name in "abcd"), following()))
+    turns = [len(list(same)) for name, same in itertools.groupby(seen, key=lambda name: name != "-") if name]
+    assert [name for name in seen if name != "-"] == ["a", "b", "c", "d"]
+    assert turns == [1, 1, 1, 1]
+
+
+async def test_who_leaves_the_line_holds_nobody_up() -> None:
+    line = Line()
+    first, second, third = (asyncio.create_task(line.turn()) for _ in range(3))
+    await asyncio.sleep(0)
+    second.cancel()
+    await soon(asyncio.gather(first, third))
+    await soon(line.turn())
+
+
+async def test_who_is_far_behind_comes_to_the_end_in_pieces_and_who_follows_is_served_between_them() -> None:
+    server = Server()
+    async with server.reader() as late:
+        await soon(late.next())
+        server.say(*("token " for _ in range(TOKENS)))
+        async with server.reader(LogPosition(1, server.tail.last_seq)) as following:
+            await soon(following.next())
+            seen: list[str] = []
+
+            async def catch_up() -> list[int]:
+                numbers: list[int] = []
+                while len(numbers) < TOKENS:
+                    chunk = await late.next()
+                    assert chunk is not None
+                    pieces = singles(chunk.entries)
+                    assert sum(len(what[2]) for *_, what in pieces if isinstance(what, tuple)) <= TURN_SIZE
+                    numbers += [seq for seq, *_ in pieces]
+                    seen.append("piece")
+                    if len(seen) < 10:
+                        server.say("!")
+                return numbers
+
+            async def follow() -> None:
+                while await following.next():
+                    seen.append("token")
+
+            follower = asyncio.create_task(follow())
+            numbers = await soon(catch_up())
+            follower.cancel()
+            await asyncio.wait((follower,))
+    assert numbers[:TOKENS] == list(range(4, TOKENS + 4))
+    assert seen[:8] == ["piece", "token"] * 4
+
+
+async def test_who_is_hardly_behind_waits_for_nobody() -> None:
+    server = Server()
+    async with server.reader() as reader:
+        await soon(reader.next())
+        server.say(*("token " for _ in range(FAR_BEHIND)))
+        waiting = [asyncio.create_task(server.readers.behind.turn()) for _ in range(50)]
+        await asyncio.sleep(0)
+        chunk = await soon(reader.next())
+        assert chunk is not None
+        assert len(singles(chunk.entries)) == FAR_BEHIND
+        assert not waiting[-1].done()
+        await soon(asyncio.gather(*waiting))
