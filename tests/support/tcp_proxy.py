@@ -9,6 +9,8 @@ from threading import Thread
 from typing import Any, Final
 
 SECONDS: Final = 30.0
+# The name of our own tasks.
+OURS: Final = "carrying"
 
 
 class TcpProxy:
@@ -82,24 +84,23 @@ class TcpProxy:
     async def _listen(self) -> None:
         if self._server is not None:
             return
-        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._take, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def _refuse(self) -> None:
         if self._server is not None:
+            # A server that is closed leaves a connection open that it has just accepted: asyncio has a task for each
+            # of those.
+            while any(task.get_name() != OURS for task in asyncio.all_tasks() - {asyncio.current_task()}):  # noqa: ASYNC110
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         await self._cut()
 
     async def _finish(self) -> None:
         await self._refuse()
-        # A connection may have been taken just before.
+        # Connections are closed in the next pass of the loop.
         await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
 
     async def _cut(self) -> None:
         carrying = tuple(self._carrying)
@@ -108,26 +109,28 @@ class TcpProxy:
         if carrying:
             await asyncio.wait(carrying)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._carrying.add(task)
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        ends = [writer]
+        task = asyncio.create_task(self._carry(reader, writer), name=OURS)
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+        # Also that of a task which is cancelled before it begins.
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_there: asyncio.StreamWriter | None = None
         try:
             there, to_there = await self._open()
-            ends.append(to_there)
             asked, life = self._lives()
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._copy(reader, to_there, asked))
-                group.create_task(self._copy(there, writer, life, hangs_up=self.hangs_up))
+                group.create_task(self._copy(reader, to_there, asked), name=OURS)
+                group.create_task(self._copy(there, writer, life, hangs_up=self.hangs_up), name=OURS)
         except (asyncio.CancelledError, OSError):
             # Broken, as it was to be, or nobody is there.
             return
         finally:
-            self._carrying.discard(task)
-            for end in ends:
-                end.transport.abort()
+            if to_there is not None:
+                to_there.transport.abort()
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self.target.startswith("/"):
