@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 from chatter_grpc.core.runs.events import BARRIERS, TERMINAL, Batch, Body, DeltaKind, Deltas, Entry
@@ -13,6 +14,10 @@ from chatter_grpc.core.runs.run import LogPosition
 EVENT_SIZE: Final = 24
 # So many committed events' sizes stay in memory for readers that are a little late; later ones read the database.
 KEPT_SIZE: Final = 64 * 1024
+# Entries whose deltas go on in the next one are kept as one, up to a share of all that is kept, and to a time between
+# them in microseconds: every reader that is late walks through what is kept, and so does the garbage collector.
+JOINED_SHARE: Final = 8
+JOINED_US: Final = 1_000_000
 
 
 class Tail:
@@ -27,8 +32,11 @@ class Tail:
 
     __slots__ = (
         "_barriers",
+        "_committed",
         "_entries",
         "_growing",
+        "_joined",
+        "_joined_size",
         "_kept",
         "_kept_size",
         "_taken_seq",
@@ -64,7 +72,12 @@ class Tail:
         self.dirty = False
         self.oldest_uncommitted: float | None = None
         self.on_lost: Callable[[], None] | None = None
-        self._entries: deque[Entry] = deque(committed)
+        # What is not committed, and before it what is and stays for a while.
+        self._entries: deque[Entry] = deque()
+        self._committed: deque[Entry] = deque(committed)
+        # The deltas of the last one that is committed, where it was joined, and its size.
+        self._joined: list[str] | None = None
+        self._joined_size = kept
         self._growing: list[str] | None = None
         self._barriers: deque[int] = deque()
         self._taken_seq = committed_seq
@@ -134,10 +147,11 @@ class Tail:
         seq = after.seq
         if seq >= visible:
             return ()
-        if not self._entries or seq < self._entries[0].first_seq - 1:
+        oldest = self._committed or self._entries
+        if not oldest or seq < oldest[0].first_seq - 1:
             return None
         found: list[Entry] = []
-        for entry in reversed(self._entries):
+        for entry in chain(reversed(self._entries), reversed(self._committed)):
             if entry.seq <= seq:
                 break
             found.append(entry)
@@ -168,11 +182,35 @@ class Tail:
             shows_more = True
         if isinstance(batch.entries[-1].body, TERMINAL):
             self.ended = True
-        entries = self._entries
-        while self._kept_size > self._kept and len(entries) > 1 and entries[0].seq <= self.committed_seq:
-            self._kept_size -= _size_of(entries.popleft())
+        while self._entries and self._entries[0].seq <= self.committed_seq:
+            self._keep(self._entries.popleft())
+        committed = self._committed
+        while self._kept_size > self._kept and len(committed) + len(self._entries) > 1 and committed:
+            self._kept_size -= _size_of(committed.popleft())
         if shows_more:
             self.wake()
+
+    def _keep(self, entry: Entry) -> None:
+        """Keep what is committed, joined with what came just before it where that goes on."""
+        before = self._committed[-1] if self._committed else None
+        if (
+            before is None
+            or self._joined_size >= self._kept // JOINED_SHARE
+            or entry.time_us - before.time_us >= JOINED_US
+            or not entry.continues(before)
+        ):
+            self._committed.append(entry)
+            self._joined, self._joined_size = None, _size_of(entry)
+            return
+        # Deltas alone continue each other.
+        body: Deltas = entry.body  # type: ignore[assignment]
+        if self._joined is None:
+            earlier: Deltas = before.body  # type: ignore[assignment]
+            # Batches, which a committer may still hold, keep the lists that they have.
+            self._joined = list(earlier.pieces)
+            self._committed[-1] = before._replace(body=earlier._replace(pieces=self._joined))
+        self._joined.extend(body.pieces)
+        self._joined_size += _size_of(entry)
 
     def lapse(self) -> bool:
         """Note that this attempt lost the run where it no longer holds it for certain; return whether it is lost."""
@@ -187,6 +225,7 @@ class Tail:
             return
         self.lost = self.closed = True
         self._entries.clear()
+        self._committed.clear()
         self._barriers.clear()
         self._growing = None
         self._taken_seq = self.last_seq

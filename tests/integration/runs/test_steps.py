@@ -112,7 +112,7 @@ def finished(tail: Tail) -> set[str]:
     """Return the nodes whose end a tail has seen committed."""
     return {
         entry.body.node_id
-        for entry in tail._entries
+        for entry in (*tail._committed, *tail._entries)
         if isinstance(entry.body, NodeFinished) and entry.seq <= tail.committed_seq
     }
 
