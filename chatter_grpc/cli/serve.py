@@ -19,10 +19,10 @@ from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.logs import set_up_logs
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-# Collections of what lives as long as the process are the largest part of a token's lateness; what is young still goes.
-# What outlives its first collection and is left in a cycle then, some dozen objects a call, has to go some time, too:
-# the older generations are walked about every 2,500 and every 50,000 calls, in some 10 and 30 ms.
-GC_THRESHOLDS: Final = (50_000, 5, 20)
+# A collection holds up all streams for as long as it walks: some 3 ms for what is youngest and for the generation behind
+# it, and some 30 for all that is not frozen. What outlives its first collection and is left in a cycle then, some dozen
+# objects a call, has to go some time, too: at the latest some 30,000 calls later.
+GC_THRESHOLDS: Final = (5_000, 1, 300)
 
 app = typer.Typer(add_completion=False)
 

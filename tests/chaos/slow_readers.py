@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import tempfile
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ from benchmarks.sides import SEND_MESSAGE, provider_url, start_provider, write_r
 from chatter_grpc._gen.chatter.v1.run_event_pb2 import RunStarted
 from chatter_grpc._gen.chatter.v1.run_service_pb2 import WatchRunRequest
 from tests.chaos.campaign import say
-from tests.chaos.standing import DEADLINE, HOST, Faults, Order, Reading, connect, gathered
+from tests.chaos.standing import DEADLINE, HOST, Faults, Order, Outcome, Reading, connect, gathered
 from tests.support.served import Client, served, signed_in
 
 WATCH_RUN: Final = "/chatter.v1.RunService/WatchRun"
@@ -47,7 +48,8 @@ class Shape:
     """How much of everything there is.
 
     ``window`` is what a slow reader grants each of its streams, in bytes. ``rest`` is how many seconds longer than
-    the slow ones stand still runs take: these come before, and read all that is left afterwards.
+    the slow ones stand still runs take: these come before, are sent as much as that, and read all that is left
+    afterwards.
     """
 
     readers: int = 50
@@ -55,7 +57,7 @@ class Shape:
     seconds: float = 60.0
     rate: float = 50.0
     window: int = 65_535
-    rest: float = 10.0
+    rest: float = 25.0
 
     @property
     def plan(self) -> AnswerPlan:
@@ -74,9 +76,12 @@ class Round:
 
     slow: int
     late_ms: tuple[float, float]
-    """p50 and p99 of all tokens."""
-    phases_ms: tuple[float, float, float]
-    """p99 while the slow ones come, while they stand still, and from when they read again."""
+    """p50 and p99."""
+    phases_ms: tuple[float, float, float, float]
+    """p99 while the slow ones come, while they stand still, from when they read again until all have caught up, and
+    afterwards. First and last the server sends to them as to all others, so that is no part of ``late_ms``."""
+    catch_up_seconds: float
+    """From when the slow ones read again until all had caught up."""
     memory_mb: float
     """Of the server before the slow ones came; what follows is how it grew from there."""
     stalled_mb: float
@@ -195,28 +200,27 @@ async def run_round(site: Site, shape: Shape) -> Round:
             if slow is not None:
                 slow.read_on()
             await live.wait_ended()
-            texts = await slow.texts(DEADLINE) if slow is not None else []
+            came_to = await slow.came_to(DEADLINE) if slow is not None else Outcome(texts=[], caught_up_at=released_at)
         finally:
             watching.cancel()
             await asyncio.wait((watching,))
         stored = [await site.stored_text(run) for run in runs]
     hashes = [sha256(text.encode()).hexdigest() for text in stored]
-    if texts != [hashes[number % len(hashes)] for number in range(shape.slow)]:
+    if came_to.texts != [hashes[number % len(hashes)] for number in range(shape.slow)]:
         raise Faults("slow readers have other texts than the database")
     records = live.check(stored)
-    phases: tuple[list[float], list[float], list[float]] = ([], [], [])
+    phases: tuple[list[float], ...] = ([], [], [], [])
+    borders = (held_at, released_at, came_to.caught_up_at)
     for record in records:
         for index, late in enumerate(record.lateness):
-            arrived = record.first_token - record.lateness[0] + round(index * shape.plan.interval_ns) + late
-            phases[(arrived > held_at) + (arrived > released_at)].append(late / 1e6)
+            arrived = record.epoch + round(index * shape.plan.interval_ns) + late
+            phases[bisect_left(borders, arrived)].append(late / 1e6)
+    coming, standing, catching_up, afterwards = (percentiles(phase or [0])[1] for phase in phases)
     return Round(
         slow=shape.slow,
-        late_ms=percentiles([late for phase in phases for late in phase]),
-        phases_ms=(
-            percentiles(phases[0] or [0])[1],
-            percentiles(phases[1] or [0])[1],
-            percentiles(phases[2] or [0])[1],
-        ),
+        late_ms=percentiles([late for phase in phases[1:3] for late in phase]),
+        phases_ms=(coming, standing, catching_up, afterwards),
+        catch_up_seconds=(came_to.caught_up_at - released_at) / 1e9,
         memory_mb=memory.before,
         stalled_mb=stalled,
         grown_mb=memory.most - memory.before,
@@ -260,7 +264,8 @@ def describe(number: int, without: Round, beside: Round) -> str:
     return (
         f"{number + 1}: p99 late {without.late_ms[1]:.1f} ms without, {beside.late_ms[1]:.1f} ms beside"
         f" {beside.slow} slow (p50 {without.late_ms[0]:.1f}, {beside.late_ms[0]:.1f}; p99 by phase"
-        f" {phased(without)} and {phased(beside)}); memory {beside.memory_mb:.0f} MB,"
+        f" {phased(without)} and {phased(beside)}), who caught up in"
+        f" {beside.catch_up_seconds:.1f} s; memory {beside.memory_mb:.0f} MB,"
         f" {beside.stalled_mb:+.1f} while they stood still, {beside.grown_mb:+.1f} at most"
         f" (without them {without.grown_mb:+.1f})"
     )

@@ -1,12 +1,15 @@
 """Readers that stop reading, in a process of their own: all that they find when they read on is nobody else's work."""
 
 import asyncio
+import fcntl
 import json
 import sys
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from time import monotonic_ns
 from typing import Any, Final
 
 import uvloop
@@ -14,7 +17,7 @@ import uvloop
 from benchmarks.answers import AnswerPlan
 from benchmarks.load.calls import MESSAGE_HEAD, Call, CallSpec, split_messages
 from benchmarks.load.connection import Connection
-from benchmarks.load.folding import StreamFault, Wire, fold_messages, read_stream
+from benchmarks.load.folding import StreamFault, StreamRecord, Wire, fold_messages, read_stream
 from benchmarks.processes import python_command
 from chatter_grpc._gen.chatter.v1.chat_service_pb2 import SendMessageResponse
 from tests.chaos.campaign import say
@@ -23,6 +26,8 @@ HOST: Final = "127.0.0.1"
 DEADLINE: Final = 60.0
 STANDING: Final = "standing"
 READ_ON: Final = "read on"
+# Who gets a token so many nanoseconds after it was due has caught up.
+SOON_NS: Final = 100_000_000
 
 
 class Faults(AssertionError):
@@ -60,6 +65,17 @@ class Order:
         return cls(**{**given, "plan": AnswerPlan(**given["plan"]), "calls": calls})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What those who stopped reading came to: the SHA-256 of each one's text, in hex, and when all had caught up.
+
+    The time is of the machine's monotonic clock, in nanoseconds. From then on they are readers like all others.
+    """
+
+    texts: list[str]
+    caught_up_at: int
+
+
 class Reading:
     """A call that was made, and its end."""
 
@@ -88,6 +104,13 @@ class SlowConnection(Connection):
         assert self._transport is not None
         self._transport.pause_reading()
 
+    def unread(self) -> int:
+        """Return how many bytes wait in the socket."""
+        waiting = bytearray(4)
+        if self._transport is not None:
+            fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.FIONREAD, waiting)
+        return int.from_bytes(waiting, sys.byteorder)
+
     def go_on(self) -> None:
         """Read on."""
         if self._transport is not None:
@@ -101,7 +124,7 @@ class Crowd:
         self._process = process
 
     async def come(self, order: Order) -> None:
-        """Have all of them come and stop at their first frames."""
+        """Have all of them come and stop at their first frames, until the server can send them nothing more."""
         self._tell(order.write())
         if (said := await self._hear(DEADLINE)) != STANDING:
             raise Faults(said)
@@ -110,12 +133,12 @@ class Crowd:
         """Have all of them read to the end."""
         self._tell(READ_ON)
 
-    async def texts(self, seconds: float) -> list[str]:
-        """Return the SHA-256 of each one's text, in hex; raises ``Faults`` where one did not come to the answer."""
+    async def came_to(self, seconds: float) -> "Outcome":
+        """Return what all of them came to; raises ``Faults`` where one did not come to the answer."""
         said = json.loads(await self._hear(seconds))
         if fault := said.get("fault"):
             raise Faults(fault)
-        return list(said["texts"])
+        return Outcome(**said)
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -162,35 +185,56 @@ async def stand(order: Order) -> list[tuple[SlowConnection, Reading]]:
     return standing
 
 
-async def follow(order: Order) -> list[str]:
-    """Read to the end as soon as that is said, and return the SHA-256 of each text; raises ``Faults``."""
+async def sent_all(standing: Sequence[tuple[SlowConnection, Reading]]) -> None:
+    """Return once the server has sent all that it may to those who do not read."""
+    async with asyncio.timeout(DEADLINE):
+        before, now = -1, 0
+        while now != before:
+            await asyncio.sleep(1.0)
+            before, now = now, sum(connection.unread() for connection, _ in standing)
+
+
+async def follow(order: Order) -> Outcome:
+    """Read to the end as soon as that is said; raises ``Faults``."""
     async with AsyncExitStack() as connections:
         standing = await stand(order)
         for connection, _ in standing:
             connections.callback(connection.close)
+        await sent_all(standing)
         say(STANDING)
         assert (await asyncio.to_thread(sys.stdin.readline)).strip() == READ_ON
+        went_on_at = monotonic_ns()
         for connection, _ in standing:
             connection.go_on()
         async with asyncio.timeout(order.seconds):
             for _, reading in standing:
                 await reading.ended.wait()
-    texts = []
+    texts, caught_up_at = [], went_on_at
     for number, (_, reading) in enumerate(standing):
         try:
-            read_stream(reading.call, Wire.RUN, order.plan)
+            record = read_stream(reading.call, Wire.RUN, order.plan)
             text = fold_messages(Wire.RUN, split_messages(reading.call.chunks)).text
         except StreamFault as fault:
             raise Faults(f"slow reader {number}: {fault}") from fault
         texts.append(sha256(text.encode()).hexdigest())
-    return texts
+        caught_up_at = max(caught_up_at, caught_up(record, order.plan, went_on_at))
+    return Outcome(texts=texts, caught_up_at=caught_up_at)
+
+
+def caught_up(record: StreamRecord, plan: AnswerPlan, went_on_at: int) -> int:
+    """Return when a reader that went on at some time first got a token as soon as others do, or came to the end."""
+    for index, late in enumerate(record.lateness):
+        arrived = record.epoch + round(index * plan.interval_ns) + late
+        if arrived > went_on_at and late < SOON_NS:
+            return arrived
+    return record.ended
 
 
 async def main() -> None:
     """Do what the line that comes first says, and say what came of it."""
     order = Order.read(await asyncio.to_thread(sys.stdin.readline))
     try:
-        said: dict[str, Any] = {"texts": await follow(order)}
+        said: dict[str, Any] = asdict(await follow(order))
     except (Faults, TimeoutError) as fault:
         said = {"fault": str(fault) or "the slow readers did not come to the end in time"}
     say(json.dumps(said))

@@ -30,7 +30,7 @@ async def test_two_servers_are_cancelled_on_killed_restarted_and_left_without_re
 
 async def test_readers_that_stand_still_cost_little_and_come_to_the_same_text(tmp_path: Path) -> None:
     # So small a window is full at once: what they do not take has to be kept for them, or not.
-    shape = slow_readers.Shape(readers=4, slow=60, seconds=2.0, rate=400.0, rest=1.5, window=2048)
+    shape = slow_readers.Shape(readers=4, slow=60, seconds=2.0, rate=400.0, rest=6.0, window=2048)
     async with slow_readers.open_site(tmp_path, shape) as site:
         done = await slow_readers.run_round(site, shape)
     assert done.stalled_mb < 20
