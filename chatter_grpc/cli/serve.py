@@ -19,10 +19,11 @@ from chatter_grpc.core.runs.committer import GroupCommitter
 from chatter_grpc.logs import set_up_logs
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-# A collection holds up all streams for as long as it walks: some 3 ms for what is youngest and for the generation behind
-# it, and some 30 for all that is not frozen. What outlives its first collection and is left in a cycle then, some dozen
-# objects a call, has to go some time, too: at the latest some 30,000 calls later.
-GC_THRESHOLDS: Final = (5_000, 1, 300)
+# A collection holds all streams up for as long as it walks: 3 ms for what is youngest and for the generation behind it,
+# 30 for all that is not frozen. What a call leaves in a cycle, some dozen objects, is nearly always among the latter, as
+# calls outlive young collections; so all is walked about every 6,000 calls.
+GC_THRESHOLDS: Final = (5_000, 1, 60)
+
 
 app = typer.Typer(add_completion=False)
 
