@@ -20,8 +20,8 @@ from chatter_grpc.logs import set_up_logs
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # A collection holds all streams up for as long as it walks: 3 ms for what is youngest and for the generation behind it,
-# 30 for all that is not frozen. What a call leaves in a cycle, some dozen objects, is nearly always among the latter, as
-# calls outlive young collections; so all is walked about every 6,000 calls.
+# 30 for all that is not frozen. What a call leaves in a cycle, some dozen objects, is nearly always among the latter,
+# as calls outlive young collections; so all is walked about every 6,000 calls.
 GC_THRESHOLDS: Final = (5_000, 1, 60)
 
 
