@@ -245,6 +245,7 @@ class RunReader:
         tail = self._live_tail()
         size = FRAME_SIZE
         if tail is not None and tail.visible_seq - self.position.seq > FAR_BEHIND:
+            self._far_behind = True
             await self._readers.behind.turn()
             # It may have lost the run meanwhile.
             tail, size = self._live_tail(), FRAME_SIZE if paging else TURN_SIZE

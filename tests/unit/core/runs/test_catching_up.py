@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from contextlib import AsyncExitStack
 
-from chatter_grpc.core.runs.catching_up import FAR_BEHIND, TURN_SIZE, Line
+from chatter_grpc.core.runs.catching_up import FAR_BEHIND, TURN_SIZE, TURNS, Line
 from chatter_grpc.core.runs.events import Batch, DeltaKind, Deltas, Entry
 from chatter_grpc.core.runs.log_reading import CATCHING_UP
 from chatter_grpc.core.runs.reader import Chunk, RunReader
@@ -16,6 +16,7 @@ from tests.support.waiting import soon, until
 READERS = 12
 PIECE = "x" * 200
 TOKENS = 4_000
+NAMES = "abcdefgh"[: 2 * TURNS]
 
 
 def long_log() -> Server:
@@ -85,7 +86,7 @@ async def test_who_follows_a_run_does_not_wait_for_those_who_are_far_behind() ->
         await soon(asyncio.gather(*held_up))
 
 
-async def test_each_pass_of_the_loop_has_one_turn_and_others_are_served_in_between() -> None:
+async def test_each_pass_of_the_loop_has_a_few_turns_and_others_are_served_in_between() -> None:
     line, seen = Line(), []
 
     async def behind(name: str) -> None:
@@ -93,14 +94,14 @@ async def test_each_pass_of_the_loop_has_one_turn_and_others_are_served_in_betwe
         seen.append(name)
 
     async def following() -> None:
-        while len(seen) < 8:
+        while len(seen) < 4 * TURNS:
             seen.append("-")
             await asyncio.sleep(0)
 
-    await soon(asyncio.gather(*(behind(name) for name in "abcd"), following()))
+    await soon(asyncio.gather(*(behind(name) for name in NAMES), following()))
     turns = [len(list(same)) for name, same in itertools.groupby(seen, key=lambda name: name != "-") if name]
-    assert [name for name in seen if name != "-"] == ["a", "b", "c", "d"]
-    assert turns == [1, 1, 1, 1]
+    assert [name for name in seen if name != "-"] == list(NAMES)
+    assert turns == [TURNS] * (len(NAMES) // TURNS)
 
 
 async def test_who_leaves_the_line_holds_nobody_up() -> None:
@@ -151,7 +152,7 @@ async def test_who_is_hardly_behind_waits_for_nobody() -> None:
     async with server.reader() as reader:
         await soon(reader.next())
         server.say(*("token " for _ in range(FAR_BEHIND)))
-        waiting = [asyncio.create_task(server.readers.behind.turn()) for _ in range(50)]
+        waiting = [asyncio.create_task(server.readers.behind.turn()) for _ in range(50 * TURNS)]
         await asyncio.sleep(0)
         chunk = await soon(reader.next())
         assert chunk is not None
