@@ -7,10 +7,11 @@ it was written: see ``run_log``.
 import asyncio
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, LargeBinary, Row, Text, bindparam, text
+from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, LargeBinary, Text, bindparam, text
 
 from chatter_grpc.adapters.sql.log_codec import decode_compacted, is_compacted
 from chatter_grpc.adapters.sql.run_log import entries_of
@@ -55,10 +56,13 @@ _ON_POSTGRES: Final = Prepared(
     .columns(**_COLUMNS)
 )
 # SQLite knows no LATERAL, but rows that are among those that a query for each place finds.
-# Sizes decide which rows belong to an answer: the events of no others are read.
+# Sizes decide which rows belong to an answer: the events of no others are read. The driver takes the interpreter's lock
+# anew for each row, and waits for a busy event loop each time; so what one place finds comes in one row, as JSON.
 _ON_SQLITE: Final = Prepared(
     text("""
-    SELECT summed.place, summed.attempt, whole.first_seq, summed.last_seq, whole.events, summed.more
+    SELECT summed.place, json_group_array(
+        json_array(summed.attempt, summed.last_seq, whole.first_seq, hex(whole.events), summed.more)
+    ) AS batches
     FROM (
         SELECT asked.key + 1 AS place, log.run_id, log.attempt, log.last_seq, log.size,
             sum(log.size) OVER behind AS total, lead(log.size) OVER behind IS NOT NULL AS more
@@ -73,29 +77,58 @@ _ON_SQLITE: Final = Prepared(
     ) AS summed CROSS JOIN run_log AS whole
     WHERE (summed.total <= :most OR summed.total = summed.size)
         AND whole.run_id = summed.run_id AND whole.attempt = summed.attempt AND whole.last_seq = summed.last_seq
-    ORDER BY summed.place, summed.attempt, summed.last_seq
-    """).columns(**_COLUMNS)
+    GROUP BY summed.place ORDER BY summed.place
+    """).columns(place=Integer(), batches=Text())
 )
+
+
+class _Found(NamedTuple):
+    """A row of the log, with whether there are more behind it."""
+
+    attempt: int
+    last_seq: int
+    first_seq: int
+    events: bytes
+    more: bool
+
+
+_BATCHES: Final = msgspec.json.Decoder(list[tuple[int, int, int, str, int]])
 
 
 async def read_parts(statements: Statements, places: Sequence[LogPlace], max_bytes: int) -> Sequence[LogPart]:
     """Return what comes after each of the places, see ``RunLogStore.read_many``."""
     most_rows = min(_MOST_ROWS, max_bytes // _LEAST + 1) + 1
-    if statements.dialect == "sqlite":
-        found = await statements.rows(_ON_SQLITE, {**_as_json(places), "most": max_bytes, "rows": most_rows})
-    else:
-        found = await statements.rows(_ON_POSTGRES, {**_as_arrays(places), "most": max_bytes, "rows": most_rows})
     parts = [LogPart([]) for _ in places]
     decoded = 0
-    for number, group in groupby(found, key=lambda row: row.place):
+    for number, group in await _find(statements, places, {"most": max_bytes, "rows": most_rows}):
         # What may lie behind the last row that was looked at is not known; that it is there itself is.
-        rows = list(group)[: most_rows - 1]
+        rows = group[: most_rows - 1]
         parts[number - 1] = _part_of(rows, places[number - 1].after, more=rows[-1].more)
         decoded += sum(len(row.events) for row in rows)
         if decoded >= _AT_ONCE:
             decoded = 0
             await asyncio.sleep(0)
     return parts
+
+
+async def _find(
+    statements: Statements, places: Sequence[LogPlace], bounds: dict[str, int]
+) -> list[tuple[int, list[_Found]]]:
+    """Return the rows behind each place that has any, in order; places are numbered from 1."""
+    if statements.dialect == "sqlite":
+        found = await statements.rows(_ON_SQLITE, {**_as_json(places), **bounds})
+        return [(row.place, _read_batches(row.batches)) for row in found]
+    found = await statements.rows(_ON_POSTGRES, {**_as_arrays(places), **bounds})
+    rows = ((row.place, _Found(row.attempt, row.last_seq, row.first_seq, row.events, row.more)) for row in found)
+    return [(number, [row for _, row in group]) for number, group in groupby(rows, key=itemgetter(0))]
+
+
+def _read_batches(batches: str) -> list[_Found]:
+    """Return the rows of one place; the order of an aggregate's parts is not promised."""
+    return [
+        _Found(attempt, last_seq, first_seq, bytes.fromhex(events), bool(more))
+        for attempt, last_seq, first_seq, events, more in sorted(_BATCHES.decode(batches))
+    ]
 
 
 def _as_json(places: Sequence[LogPlace]) -> dict[str, Any]:
@@ -116,7 +149,7 @@ def _attempt_of(after: LogPosition) -> int:
     return 0 if after.attempt == SNAPSHOT else after.attempt
 
 
-def _part_of(rows: Sequence[Row[Any]], after: LogPosition, *, more: bool) -> LogPart:
+def _part_of(rows: Sequence[_Found], after: LogPosition, *, more: bool) -> LogPart:
     if not is_compacted(rows[0].events):
         return LogPart(entries_of(rows, LogPosition(_attempt_of(after), after.seq)), None, more)
     entries: list[Entry] = []

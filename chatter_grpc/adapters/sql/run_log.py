@@ -94,8 +94,11 @@ async def _rows_after(statements: Statements, run_id: str, after: LogPosition, m
     return await statements.rows(_READ, values)
 
 
-def entries_of(rows: Sequence[Row[Any]], after: LogPosition) -> Sequence[Entry]:
-    """Return what the batches of a log as it was written hold after a position."""
+def entries_of(rows: Sequence[Any], after: LogPosition) -> Sequence[Entry]:
+    """Return what the batches of a log as it was written hold after a position.
+
+    Of the rows, however they were read, ``attempt``, ``first_seq`` and ``events`` are asked for.
+    """
     entries: list[Entry] = []
     for row in rows:
         batch = decode_batch(row.events, row.attempt, row.first_seq)
