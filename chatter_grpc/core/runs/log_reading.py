@@ -30,7 +30,7 @@ class Pace(NamedTuple):
 FOLLOWING: Final = Pace(64, 2 * 1024)
 # Who was found to be behind reads pages of what the event loop does in a millisecond. Few are read at a time, so that
 # others have their turns in between.
-CATCHING_UP: Final = Pace(4, 32 * 1024)
+CATCHING_UP: Final = Pace(4, 16 * 1024)
 # Who asks for pages waits for a call for each of them, so that they are as large as a frame.
 PAGING: Final = Pace(8, 128 * 1024)
 
