@@ -38,6 +38,7 @@ async def carrying(wakeups: WakeUps) -> AsyncIterator[None]:
         # A fault says more than what waits in vain for wake-ups.
         if task.done():
             await task
+        assert not task.done()
         task.cancel()
         await asyncio.wait((task,))
 

@@ -155,6 +155,21 @@ def test_a_position_of_another_attempt_is_left_to_the_database() -> None:
     assert tail.read(LogPosition(2, 5), ENOUGH) is not None
 
 
+def test_committed_deltas_that_go_on_are_kept_as_one_entry_and_batches_stay_as_they_were() -> None:
+    tail = new_tail(kept=10_000)
+    batches = []
+    for letter in "abcdef":
+        say(tail, letter)
+        batch = tail.take()
+        assert batch is not None
+        tail.mark_committed(batch, tail.size)
+        batches.append(batch)
+    (entry,) = tail.read(BEGINNING, ENOUGH) or ()
+    assert isinstance(entry.body, Deltas)
+    assert list(entry.body.pieces) == list("abcdef")
+    assert [list(each.body.pieces) for batch in batches for each in batch.entries] == [[letter] for letter in "abcdef"]  # type: ignore[union-attr]
+
+
 def test_committed_events_beyond_what_is_kept_are_forgotten() -> None:
     tail = new_tail(kept=100)
     for letter in "abcdefgh":
